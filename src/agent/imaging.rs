@@ -57,6 +57,7 @@ mod index;
 mod medium;
 mod scan;
 mod source;
+pub mod target;
 mod transfer;
 mod verify;
 

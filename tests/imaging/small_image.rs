@@ -75,7 +75,7 @@ pub(crate) fn crc32(bytes: &[u8]) -> u32 {
 pub(crate) const ESP_TYPE: [u8; 16] =
     [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
 
-fn put(disk: &mut [u8], at: usize, bytes: &[u8]) {
+pub(crate) fn put(disk: &mut [u8], at: usize, bytes: &[u8]) {
     disk[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
@@ -104,7 +104,7 @@ pub(crate) fn put_gpt(disk: &mut [u8], seed: u64, parts: &[Part], header: u64, o
     put(disk, entries as usize * SECTOR, &list);
 }
 
-fn put_parts(disk: &mut [u8], seed: u64, parts: &[Part]) {
+pub(crate) fn put_parts(disk: &mut [u8], seed: u64, parts: &[Part]) {
     for (number, part) in parts.iter().enumerate() {
         put(disk, part.start, &noise(seed * 31 + number as u64, part.len));
         if part.esp {
@@ -123,22 +123,6 @@ pub(crate) fn gpt_disk(size: usize, seed: u64, parts: &[Part]) -> Vec<u8> {
     put(&mut disk, 510, &[0x55, 0xaa]);
     put_gpt(&mut disk, seed, parts, 1, last, 2);
     put_gpt(&mut disk, seed, parts, last, 1, last - 32);
-    disk
-}
-
-/// An MBR disk whose first partition is active.
-pub(crate) fn mbr_disk(size: usize, seed: u64, parts: &[Part]) -> Vec<u8> {
-    let mut disk = vec![0; size];
-    put_parts(&mut disk, seed, parts);
-    put(&mut disk, 0, &noise(seed + 77, 446));
-    for (number, part) in parts.iter().enumerate() {
-        let record = 446 + 16 * number;
-        disk[record] = if number == 0 { 0x80 } else { 0 };
-        disk[record + 4] = if part.esp { 0xef } else { 7 };
-        put(&mut disk, record + 8, &((part.start / SECTOR) as u32).to_le_bytes());
-        put(&mut disk, record + 12, &((part.len / SECTOR) as u32).to_le_bytes());
-    }
-    put(&mut disk, 510, &[0x55, 0xaa]);
     disk
 }
 

@@ -411,16 +411,15 @@ mod tests {
         new[5000] = 1;
         new[8192] = 1;
         let none = Mask::default();
-        assert_eq!(differing(Some(&old), &new, 65536, 512, &none), [4096..12288]);
-        assert_eq!(
-            differing(Some(&old), &new, 65536 + 512, 512, &none),
-            [3584..11776],
-            "blocks lie on the disk's grid"
-        );
+        let runs = |old: Option<&[u8]>, start, sector, mask: &Mask| -> Vec<(usize, usize)> {
+            differing(old, &new, start, sector, mask).into_iter().map(|run| (run.start, run.end)).collect()
+        };
+        assert_eq!(runs(Some(&old), 65536, 512, &none), [(4096, 12288)]);
+        assert_eq!(runs(Some(&old), 65536 + 512, 512, &none), [(3584, 11776)], "blocks lie on the disk's grid");
         let mask = Mask::new(vec![Extent { start: 65536 + 4096, len: 512 }, Extent { start: 65536 + 8192, len: 100 }]);
-        assert_eq!(differing(Some(&old), &new, 65536, 512, &mask), [4608..12288]);
-        assert_eq!(differing(None, &new, 65536, 4096, &mask), [0..16384]);
-        assert!(differing(Some(&new), &new, 65536, 512, &none).is_empty());
+        assert_eq!(runs(Some(&old), 65536, 512, &mask), [(4608, 12288)]);
+        assert_eq!(runs(None, 65536, 4096, &mask), [(0, 16384)]);
+        assert!(runs(Some(&new), 65536, 512, &none).is_empty());
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! Imaging onto files, with honest, faulty and hostile sources.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[cfg(test)]
 #[path = "imaging/small_image.rs"]
@@ -211,7 +212,7 @@ fn nothing_differs_nothing_is_written_but_the_note() {
     let totals = image_disk(&disk, &image.head, &source, options, &heard, &AtomicBool::new(false)).unwrap();
     assert_eq!(disk.written(), [NOTE]);
     assert_eq!((totals.dirty_leaves, source.asked.lock().unwrap().len()), (0, 0));
-    let closed = heard.0.lock().unwrap().iter().any(|event| *event == ImagingEvent::GateClosed);
+    let closed = heard.0.lock().unwrap().contains(&ImagingEvent::GateClosed);
     assert!(!closed, "the disk can start all the time");
 
     run(&disk, &image, &Honest::new(&image)).unwrap();

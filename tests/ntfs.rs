@@ -47,7 +47,10 @@ fn free_clusters_of_a_real_volume_match_to_the_cluster() {
     let free = lab::free_clusters(&path);
     let page_file = 2500 * 4096;
     assert_eq!(total(&seen.masked), free * 4096 + page_file - HEAD_BYTES);
-    assert_eq!(seen.used_bytes, (volume.bytes / 4096 - free) * 4096 - if volume.bytes.is_multiple_of(4096) { 4096 } else { 0 });
+    assert_eq!(
+        seen.used_bytes,
+        (volume.bytes / 4096 - free) * 4096 - if volume.bytes.is_multiple_of(4096) { 4096 } else { 0 }
+    );
     assert!(seen.masked.len() > 300, "free space in only {} pieces", seen.masked.len());
     let record = lab::must("ntfsinfo", &["-f", "-F", "pagefile.sys", path.to_str().unwrap()]);
     assert!(record.contains("$ATTRIBUTE_LIST"), "the page file is in too few pieces:\n{record}");
@@ -55,7 +58,8 @@ fn free_clusters_of_a_real_volume_match_to_the_cluster() {
     // Every cluster of the page file is masked or zero, and none is left over.
     let ignored = Mask::new([seen.masked.clone(), seen.zero.clone()].concat());
     let bytes = fs::read(&path).unwrap();
-    let marked: Vec<_> = (0..bytes.len() as u64 / 4096).filter(|c| bytes[(c * 4096) as usize..].starts_with(MARK)).collect();
+    let marked: Vec<_> =
+        (0..bytes.len() as u64 / 4096).filter(|c| bytes[(c * 4096) as usize..].starts_with(MARK)).collect();
     assert_eq!(marked.len() as u64 * 4096, page_file);
     assert!(marked.iter().all(|cluster| ignored.covers(Extent { start: cluster * 4096, len: 4096 })));
     // The backup boot sector is in no cluster and counts.
@@ -65,7 +69,8 @@ fn free_clusters_of_a_real_volume_match_to_the_cluster() {
     // Files come out as ntfscat reads them, through indexes with several levels and attribute lists.
     let files = FileSystem::open(&volume, volume.bytes).unwrap();
     assert_eq!(files.read_file("PAGEFILE.SYS").unwrap(), MARK.repeat(page_file as usize / 16));
-    for (name, i) in [("ordner 19/übung 04888 GRÖSSER als acht zeichen.DOCX", 4888), ("ORDNER 3\\ПРИВЕТ 998.dat", 998)] {
+    for (name, i) in [("ordner 19/übung 04888 GRÖSSER als acht zeichen.DOCX", 4888), ("ORDNER 3\\ПРИВЕТ 998.dat", 998)]
+    {
         let name = name.replace("GRÖSSER", "größer");
         let found = files.read_file(&name).unwrap();
         let expected = lab::contents(1 + i as u64, ((i * 7919) % 60_001) / if i % 3 == 0 { 100 } else { 1 });
@@ -109,7 +114,9 @@ fn volumes_with_other_cluster_sizes_are_read() {
     let folder = tempfile::tempdir().unwrap();
     for cluster_bytes in [1024, 16 * 1024, 64 * 1024, 2 * MIB as u32] {
         let path = folder.path().join(cluster_bytes.to_string());
-        lab::volume(&path, 4096 * MIB, cluster_bytes, 40, |root| fs::write(root.join("PageFile.sys"), [9; 300_000]).unwrap());
+        lab::volume(&path, 4096 * MIB, cluster_bytes, 40, |root| {
+            fs::write(root.join("PageFile.sys"), [9; 300_000]).unwrap()
+        });
         let volume = VolumeFile::whole(&path);
         let seen = inspect(&volume, volume.bytes).unwrap();
         assert_eq!(seen.cluster_bytes, cluster_bytes);

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::room::ImageRef;
 
-mod crc32;
+pub(crate) mod crc32;
 pub mod facts;
 pub mod file;
 pub mod hive;

@@ -10,17 +10,23 @@ use crate::image::leaf::LeafError;
 use crate::image::{Hash, manifest::ManifestError};
 use crate::room::{ImageRef, ImageWish};
 
+mod capture;
 mod catalogue;
+mod collect;
 mod key;
 mod leaves;
 mod pack;
 mod store;
+mod verify;
 
 pub use crate::image::PackedLeaf;
+pub use capture::{CaptureError, CaptureOptions, CapturePhase, CaptureProgress, CaptureReport, MissingFact, capture};
+pub use collect::GcReport;
 pub use key::{KeyError, SigningKeyFile};
 pub use leaves::{Appended, LeafStore, PackWriter};
 pub use pack::PACK_BYTES;
 pub use store::{Access, ImageStore, ImageSummary, StoredImage};
+pub use verify::{VerifyFault, VerifyProgress, VerifyReport};
 
 /// Why the store could not do something.
 #[derive(Debug, thiserror::Error)]

@@ -52,18 +52,45 @@ pub struct PackedLeaf {
     pub zstd: Vec<u8>,
 }
 
-impl PackedLeaf {
+/// Compresses leaves, one after the other with the same tables.
+pub struct LeafPacker(zstd::bulk::Compressor<'static>);
+
+impl std::fmt::Debug for LeafPacker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LeafPacker")
+    }
+}
+
+impl LeafPacker {
+    /// A packer for one thread.
+    ///
+    /// # Errors
+    /// [`LeafError::Compress`]: memory ran out.
+    pub fn new() -> Result<Self, LeafError> {
+        zstd::bulk::Compressor::new(LEVEL).map(Self).map_err(LeafError::Compress)
+    }
+
     /// Compresses `raw`.
     ///
     /// # Errors
     /// [`LeafError::Compress`], [`LeafError::Length`] for more than [`MAX_LEAF`] bytes.
-    pub fn encode(raw: &[u8]) -> Result<Self, LeafError> {
+    pub fn pack(&mut self, raw: &[u8]) -> Result<PackedLeaf, LeafError> {
         let raw_len = u32::try_from(raw.len())
             .ok()
             .filter(|len| *len <= MAX_LEAF)
             .ok_or_else(|| LeafError::Length { leaf: Hash::of(raw), expected: MAX_LEAF, found: raw.len() })?;
-        let zstd = zstd::bulk::compress(raw, LEVEL).map_err(LeafError::Compress)?;
-        Ok(Self { raw_len, zstd })
+        let zstd = self.0.compress(raw).map_err(LeafError::Compress)?;
+        Ok(PackedLeaf { raw_len, zstd })
+    }
+}
+
+impl PackedLeaf {
+    /// Compresses one leaf; many are faster with a [`LeafPacker`].
+    ///
+    /// # Errors
+    /// As [`LeafPacker::pack`].
+    pub fn encode(raw: &[u8]) -> Result<Self, LeafError> {
+        LeafPacker::new()?.pack(raw)
     }
 
     /// The leaf's bytes, if they are those of `leaf`. Takes no more memory than the length that was announced, whatever

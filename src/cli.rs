@@ -1,1 +1,4 @@
 //! To be written.
+
+#[cfg(target_os = "linux")]
+pub mod image;

@@ -61,7 +61,9 @@ fn readiness_must_follow_the_start() {
     assert_eq!(short.window, Duration::from_secs(5400));
     let evening = of("every school night at 22:00", Some(6), "06:30").expect("schedule");
     assert_eq!(evening.window, Duration::from_secs(6 * 3600));
-    for (when, ready) in [("every night at 08:00", "07:30"), ("every night at 02:00", "02:00"), ("0 6,13 * * *", "07:30")] {
+    for (when, ready) in
+        [("every night at 08:00", "07:30"), ("every night at 02:00", "02:00"), ("0 6,13 * * *", "07:30")]
+    {
         assert!(matches!(of(when, None, ready), Err(ScheduleError::ReadyBeforeStart { .. })), "{when} {ready}");
     }
     assert!(matches!(of("every night at 02:00", Some(6), "07:00"), Err(ScheduleError::WindowPastReady { .. })));
@@ -85,7 +87,10 @@ fn a_night_closes_and_is_ready() {
     let start = schedule.next_after("2026-11-24T12:00:00Z".parse().expect("time"), &berlin()).expect("start");
     assert_eq!(start.to_string(), "2026-11-24T22:00:00+01:00[Europe/Berlin]");
     assert_eq!(schedule.closes(&start).to_string(), "2026-11-25T02:00:00+01:00[Europe/Berlin]");
-    assert_eq!(schedule.ready(&start).map(|z| z.to_string()).as_deref(), Some("2026-11-25T06:30:00+01:00[Europe/Berlin]"));
+    assert_eq!(
+        schedule.ready(&start).map(|z| z.to_string()).as_deref(),
+        Some("2026-11-25T06:30:00+01:00[Europe/Berlin]")
+    );
 }
 
 #[test]

@@ -24,13 +24,7 @@ pub fn run(dir: &Path, language: Language, json: bool, out: &mut dyn Write) -> a
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn report(
-    dir: &Path,
-    language: Language,
-    json: bool,
-    now: Timestamp,
-    out: &mut dyn Write,
-) -> anyhow::Result<bool> {
+pub fn report(dir: &Path, language: Language, json: bool, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<bool> {
     let checked = check(dir);
     if json {
         writeln!(out, "{:#}", as_json(&checked, language, now))?;

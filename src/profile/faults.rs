@@ -117,6 +117,8 @@ pub enum FaultKind {
     NotUtf8,
     /// A file that is too long to be a profile.
     TooLarge { bytes: u64, most: u64 },
+    /// Nothing but blanks and comments.
+    EmptyFile,
     /// The folder has no `site.yaml`.
     NoSite,
     /// There is no room at all.

@@ -278,7 +278,7 @@ impl Source {
                 max_aliases: 1_000,
                 max_anchors: 1_000,
                 max_recorded_anchor_events: 100_000,
-                max_documents: 1,
+                max_documents: 2,
                 flow_nesting_limit: MOST_DEPTH,
             },
             alias_limits: serde_saphyr::alias_limits! {
@@ -300,7 +300,7 @@ impl Source {
         let node = self.node.insert(settle(raw, &self.text, &self.recorder));
         let reader = Reader { node, recorder: &self.recorder };
         if node.value == Value::Null {
-            self.recorder.note(Spot { line: 0, column: 0, width: 0 }, FaultKind::EmptyEntry);
+            self.recorder.note(Spot::default(), FaultKind::EmptyFile);
             return None;
         }
         Field::<T>::deserialize(reader).ok()?.value
@@ -308,24 +308,31 @@ impl Source {
 
     fn refuse(&self, error: &Error) {
         let error = error.without_snippet();
-        let spot = error.location().filter(|location| location.line() > 0).map(|location| Spot {
-            width: 1,
-            ..spot(&location)
-        });
-        let spot = spot.unwrap_or_default();
-        let line = usize::try_from(spot.line).ok().and_then(|line| self.text.lines().nth(line.checked_sub(1)?));
-        let indent = line.map(|line| line.chars().take_while(|c| c.is_whitespace()).collect::<String>());
-        let kind = match error {
-            Error::Budget { .. }
-            | Error::AliasReplayLimitExceeded { .. }
-            | Error::AliasExpansionLimitExceeded { .. }
-            | Error::AliasReplayStackDepthExceeded { .. } => FaultKind::TooComplex,
-            Error::MultipleDocuments { .. } => FaultKind::SecondDocument,
-            Error::MergeKeyNotAllowed { .. } | Error::UnsupportedTag { .. } => FaultKind::NotForProfiles,
-            _ if indent.is_some_and(|indent| indent.contains('\t')) => FaultKind::Tab,
-            other => FaultKind::Syntax { message: said(other) },
-        };
-        self.recorder.note(spot, kind);
+        let at = error.location().filter(|location| location.line() > 0);
+        let at = at.map(|location| Spot { width: 1, ..spot(&location) }).unwrap_or_default();
+        let message = said(error);
+        let too_complex = matches!(error, Error::Budget { .. } | Error::RecursiveReferencesRequireWeakTypes { .. })
+            || message.contains("limit exceeded");
+        match error {
+            _ if too_complex => self.recorder.note(at, FaultKind::TooComplex),
+            Error::MultipleDocuments { .. } => self.recorder.note(at, FaultKind::SecondDocument),
+            Error::MergeKeyNotAllowed { .. } | Error::UnsupportedTag { .. } => {
+                self.recorder.note(at, FaultKind::NotForProfiles);
+            }
+            _ => match self.tab(at.line) {
+                Some(tab) => self.recorder.note(tab, FaultKind::Tab),
+                None => self.recorder.note(at, FaultKind::Syntax { message }),
+            },
+        }
+    }
+
+    /// A tab that indents this line or the next, where parsers may stumble one line early.
+    fn tab(&self, line: u32) -> Option<Spot> {
+        (line..=line.saturating_add(1)).find_map(|number| {
+            let text = self.text.lines().nth(usize::try_from(number.checked_sub(1)?).ok()?)?;
+            let column = text.chars().take_while(|c| c.is_whitespace()).position(|c| c == '\t')?;
+            Some(Spot { line: number, column: u32::try_from(column + 1).ok()?, width: 1 })
+        })
     }
 
     fn into_faults(self) -> Vec<Fault> {
@@ -343,7 +350,7 @@ fn said(error: &Error) -> String {
 
 fn spot(location: &Location) -> Spot {
     let short = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-    Spot { line: short(location.line()), column: short(location.column()), width: short(u64::from(location.span().len())) }
+    Spot { line: short(location.line()), column: short(location.column()), width: short(location.span().len()) }
 }
 
 /// A node as the parser gives it: of plain scalars that look like numbers or booleans the text is taken from the file.

@@ -94,7 +94,7 @@ fn site(file: &SiteFile, recorder: &Recorder) -> (Site, Listed) {
     let site = Site {
         name: text(&file.name, "name", top, recorder),
         language: file.language.value.unwrap_or(Language::En),
-        server: server.unwrap_or_else(|| stand_in_server()),
+        server: server.unwrap_or_else(stand_in_server),
         network: file.network.value.unwrap_or(NetworkMode::Proxy),
         time_zone: zone.map(|(name, at)| time_zone(name, at, recorder)).unwrap_or_default(),
         images: named(&file.images, Named::Image, &mut listed.images, recorder, |fields, _| image(fields, recorder)),
@@ -236,7 +236,8 @@ fn time_zone(name: &str, at: Spot, recorder: &Recorder) -> String {
     let known = name.starts_with(|c: char| c.is_ascii_alphabetic()) && jiff::tz::TimeZone::get(name).is_ok();
     if !known {
         let all: Vec<String> = jiff::tz::db().available().map(|zone| zone.as_str().to_owned()).collect();
-        let near = nearest(name, all.iter().map(String::as_str));
+        let city = |zone: &&String| zone.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(name));
+        let near = all.iter().find(city).cloned().or_else(|| nearest(name, all.iter().map(String::as_str)));
         recorder.note(at, FaultKind::BadTimeZone { text: name.to_owned(), near });
     }
     name.to_owned()

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor,
+    DeserializeSeed, Deserializer, EnumAccess, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, VariantAccess,
+    Visitor,
 };
 use serde::forward_to_deserialize_any;
 
@@ -55,12 +56,18 @@ pub(super) struct Recorder {
     file: PathBuf,
     lines: Vec<String>,
     faults: RefCell<Vec<Fault>>,
+    keys: RefCell<Vec<Spot>>,
 }
 
 impl Recorder {
     /// For a file with this text, in which keys are masked already.
     pub(super) fn new(file: PathBuf, text: &str) -> Self {
-        Self { file, lines: text.lines().map(str::to_owned).collect(), faults: RefCell::default() }
+        Self {
+            file,
+            lines: text.lines().map(str::to_owned).collect(),
+            faults: RefCell::default(),
+            keys: RefCell::default(),
+        }
     }
 
     pub(super) fn place(&self, spot: Spot) -> Place {
@@ -68,6 +75,12 @@ impl Recorder {
     }
 
     pub(super) fn note(&self, spot: Spot, kind: FaultKind) {
+        if kind == FaultKind::ProductKey {
+            self.keys.borrow_mut().push(spot);
+        } else if self.keys.borrow().iter().any(|key| spot.covers(*key)) {
+            // That the value is a product key is what is wrong with it.
+            return;
+        }
         let number = usize::try_from(spot.line).unwrap_or(0);
         let line = number.checked_sub(1).and_then(|index| self.lines.get(index));
         let excerpt = line.map(|line| Excerpt::new(line, spot.column, spot.width));

@@ -34,6 +34,12 @@ impl Spot {
         short(self.line, 24) << 40 | short(self.column, 24) << 16 | short(self.width, 16)
     }
 
+    /// Whether another place is this one or a part of it, as a value is of its quotes.
+    pub(super) fn covers(self, other: Self) -> bool {
+        let end = self.column.saturating_add(self.width);
+        self.line == other.line && self.column <= other.column && other.column.saturating_add(other.width) <= end
+    }
+
     fn unpacked(packed: u64) -> Self {
         let part = |shift: u32, bits: u32| u32::try_from(packed >> shift & ((1 << bits) - 1)).unwrap_or(0);
         Self { line: part(40, 24), column: part(16, 24), width: part(0, 16) }

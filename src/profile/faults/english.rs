@@ -13,6 +13,7 @@ pub(super) fn text(kind: &FaultKind) -> String {
         FaultKind::TooLarge { bytes, most } => {
             format!("this file has {bytes} bytes; a profile has at most {most}")
         }
+        FaultKind::EmptyFile => "there is nothing in this file".to_owned(),
         FaultKind::NoSite => "there is no site.yaml in this folder".to_owned(),
         FaultKind::NoRooms => "there is no room; the folder `rooms` has no .yaml file".to_owned(),
         FaultKind::DuplicateFile { name, other } => {
@@ -26,14 +27,18 @@ pub(super) fn text(kind: &FaultKind) -> String {
         FaultKind::Tab => "a tab stands where YAML wants blanks".to_owned(),
         FaultKind::TooComplex => "this is nested deeper, or is longer, than any profile".to_owned(),
         FaultKind::SecondDocument => "a second document begins here; a profile is one".to_owned(),
-        FaultKind::NotForProfiles => "profiles do without merge keys (`<<`), tags and keys that are not names".to_owned(),
+        FaultKind::NotForProfiles => {
+            "profiles do without merge keys (`<<`), tags and keys that are not names".to_owned()
+        }
         FaultKind::DuplicateKey { key, first_line } => {
             format!("`{key}` stands here a second time; the first is in line {first_line}")
         }
 
         FaultKind::UnknownField { field, .. } => format!("there is no field `{field}` here"),
         FaultKind::MissingField { field } => format!("`{field}` is missing, or has no value"),
-        FaultKind::WrongShape { expected, found } => format!("expected {}, found {}", shape(*expected), self::found(found)),
+        FaultKind::WrongShape { expected, found } => {
+            format!("expected {}, found {}", shape(*expected), self::found(found))
+        }
         FaultKind::UnknownChoice { found, .. } => format!("`{found}` is none of the words that can stand here"),
         FaultKind::NotOneChoice { .. } => "exactly one choice can stand here".to_owned(),
 
@@ -69,7 +74,11 @@ pub(super) fn text(kind: &FaultKind) -> String {
             ScheduleError::NeverFires { text } => format!("`{text}` never happens; no year has that day"),
             ScheduleError::TooOften { minutes, .. } => format!("this starts again after only {minutes} minutes"),
             ScheduleError::ReadyBeforeStart { start, ready_by } => {
-                format!("a run that starts at {} cannot be ready by {}", start.strftime("%H:%M"), ready_by.strftime("%H:%M"))
+                format!(
+                    "a run that starts at {} cannot be ready by {}",
+                    start.strftime("%H:%M"),
+                    ready_by.strftime("%H:%M")
+                )
             }
             ScheduleError::WindowPastReady { start, window, ready_by } => format!(
                 "PCs may begin until {} minutes after {}, but must be ready by {}",
@@ -114,7 +123,9 @@ pub(super) fn text(kind: &FaultKind) -> String {
             format!("up to {days} days pass between two clones, but the grace of this Windows is {grace_days} days")
         }
         FaultKind::GraceWithoutSchedule { grace_days } => {
-            format!("the grace of this Windows ends after {grace_days} days, and no schedule re-clones the room before that")
+            format!(
+                "the grace of this Windows ends after {grace_days} days, and no schedule re-clones the room before that"
+            )
         }
         FaultKind::KmsChannel { image, channel } => {
             format!("a KMS host needs a GVLK; the key in the image `{image}` is: {}", channel_name(*channel))
@@ -129,7 +140,9 @@ pub(super) fn text(kind: &FaultKind) -> String {
             format!("whether `{strategy}` can work is not known; the image `{image}` does not say `{field}`")
         }
         FaultKind::SharedSids { image, build } => {
-            format!("clones of `{image}` (build {build}) share their SIDs, which Windows 11 24H2 and later refuses between PCs")
+            format!(
+                "clones of `{image}` (build {build}) share their SIDs, which Windows 11 24H2 and later refuses between PCs"
+            )
         }
         FaultKind::KmsFewMachines { count } => {
             format!("{count} PCs use KMS; a KMS host activates Windows from 25 PCs on")
@@ -143,18 +156,23 @@ pub(super) fn advice(kind: &FaultKind) -> String {
         FaultKind::Unreadable { .. } => "check that it exists, is no loop of links, and may be read".to_owned(),
         FaultKind::NotUtf8 => "save it as UTF-8 in your editor".to_owned(),
         FaultKind::TooLarge { .. } => "this is probably another kind of file; move it out of the folder".to_owned(),
+        FaultKind::EmptyFile => "write the profile, or delete the file".to_owned(),
         FaultKind::NoSite => "copy site.yaml from the sample school, or name the folder that has it".to_owned(),
         FaultKind::NoRooms => "write a file such as rooms/r101.yaml; the sample school has three".to_owned(),
         FaultKind::DuplicateFile { .. } => "delete or rename one of the two".to_owned(),
         FaultKind::IgnoredFile => "rename it if it is a room, or move it elsewhere".to_owned(),
         FaultKind::TooManyRooms { .. } => "split the school into several folders".to_owned(),
-        FaultKind::ProductKey => "take it out, here and in the history of the folder; store the value as a credential, a \
+        FaultKind::ProductKey => {
+            "take it out, here and in the history of the folder; store the value as a credential, a \
                                   file or an environment variable and name that under `keys` in site.yaml"
-            .to_owned(),
+                .to_owned()
+        }
 
-        FaultKind::Syntax { .. } => "often a colon without a blank after it, a quote that is not closed, or lines that are \
+        FaultKind::Syntax { .. } => {
+            "often a colon without a blank after it, a quote that is not closed, or lines that are \
                                      not indented alike; look at the line above too"
-            .to_owned(),
+                .to_owned()
+        }
         FaultKind::Tab => "indent with blanks, two for each step".to_owned(),
         FaultKind::TooComplex => "write it plainly, without nesting and repeated references".to_owned(),
         FaultKind::SecondDocument => "remove the line `---`, or move what follows to a file of its own".to_owned(),
@@ -185,85 +203,129 @@ pub(super) fn advice(kind: &FaultKind) -> String {
         }
         FaultKind::BadName { named: Named::Room, .. } => format!("rename the file; {SLUG}"),
         FaultKind::BadName { .. } => SLUG.to_owned(),
-        FaultKind::BadMachineName { .. } => "Windows takes 1 to 15 letters, digits and hyphens, not only digits, and no \
+        FaultKind::BadMachineName { .. } => {
+            "Windows takes 1 to 15 letters, digits and hyphens, not only digits, and no \
                                              hyphen at either end"
-            .to_owned(),
+                .to_owned()
+        }
         FaultKind::BadMac { .. } => "write six pairs of hexadecimal digits, such as 52:54:00:12:34:56".to_owned(),
-        FaultKind::GroupMac { .. } => "write the address that is printed on the card, or that `getmac` shows".to_owned(),
-        FaultKind::BadUuid { .. } => "write 8-4-4-4-12 hexadecimal digits, as the firmware set-up shows them".to_owned(),
+        FaultKind::GroupMac { .. } => {
+            "write the address that is printed on the card, or that `getmac` shows".to_owned()
+        }
+        FaultKind::BadUuid { .. } => {
+            "write 8-4-4-4-12 hexadecimal digits, as the firmware set-up shows them".to_owned()
+        }
         FaultKind::BlankUuid => "leave `uuid` out for this PC".to_owned(),
         FaultKind::BadSize { .. } => "write a number with its unit, such as 100GB or 240GiB".to_owned(),
         FaultKind::SizesCrossed => "exchange `min_size` and `max_size`, or correct one of them".to_owned(),
         FaultKind::BadDuration { .. } => "write a number with its unit, such as 90s, 2m, 4h or 1h 30m".to_owned(),
-        FaultKind::DurationOutside { .. } => "choose a value in between, or leave the field out for the usual one".to_owned(),
+        FaultKind::DurationOutside { .. } => {
+            "choose a value in between, or leave the field out for the usual one".to_owned()
+        }
         FaultKind::BadAddress { .. } => "write it in digits, such as 10.0.0.2".to_owned(),
         FaultKind::UnusableAddress { .. } => "write the server's own address in the network of the PCs".to_owned(),
         FaultKind::BadPort { .. } => "choose another port, or leave the field out for the usual one".to_owned(),
         FaultKind::BadTimeZone { near: Some(near), .. } => format!("did you mean `{near}`?"),
-        FaultKind::BadTimeZone { .. } => "write an IANA name, such as Europe/Berlin; on a small Linux the package `tzdata` \
+        FaultKind::BadTimeZone { .. } => {
+            "write an IANA name, such as Europe/Berlin; on a small Linux the package `tzdata` \
                                           may be missing"
-            .to_owned(),
-        FaultKind::BadHost { .. } => "write a name such as kms.example.school or an address; the port has a field of its own".to_owned(),
+                .to_owned()
+        }
+        FaultKind::BadHost { .. } => {
+            "write a name such as kms.example.school or an address; the port has a field of its own".to_owned()
+        }
         FaultKind::RelativePath { .. } => "write it from the root on, such as /etc/klonwerk/mak-win11".to_owned(),
         FaultKind::BadPartialKey => "write the five characters that `slmgr /dli` shows on the master PC".to_owned(),
-        FaultKind::KeySources { .. } => "write exactly one of `credential`, `file`, `environment`, `in_image`".to_owned(),
-        FaultKind::EmptyCommand => "write program and arguments as a list, such as [powershell, -File, 'C:\\\\x.ps1']".to_owned(),
+        FaultKind::KeySources { .. } => {
+            "write exactly one of `credential`, `file`, `environment`, `in_image`".to_owned()
+        }
+        FaultKind::EmptyCommand => {
+            "write program and arguments as a list, such as [powershell, -File, 'C:\\\\x.ps1']".to_owned()
+        }
         FaultKind::ShippedHookName { .. } => "give your hook another name".to_owned(),
 
         FaultKind::Schedule(error) => match error {
-            ScheduleError::NotUnderstood { .. } => "write `every night at 02:00`, `every school night at 02:00`, `on monday \
+            ScheduleError::NotUnderstood { .. } => {
+                "write `every night at 02:00`, `every school night at 02:00`, `on monday \
                                                     and thursday at 02:00`, or a cron expression of five fields"
-                .to_owned(),
+                    .to_owned()
+            }
             ScheduleError::NoSuchTime { .. } => "write hours and minutes, from 00:00 to 23:59".to_owned(),
             ScheduleError::BadCron { .. } => "the fields are minute, hour, day of month, month, day of week".to_owned(),
             ScheduleError::NeverFires { .. } => "correct the day or the month".to_owned(),
             ScheduleError::TooOften { .. } => "leave at least an hour between two runs".to_owned(),
-            ScheduleError::ReadyBeforeStart { .. } => "let the run start earlier or the room be ready later, 15 minutes to \
+            ScheduleError::ReadyBeforeStart { .. } => {
+                "let the run start earlier or the room be ready later, 15 minutes to \
                                                        16 hours after the start"
-                .to_owned(),
+                    .to_owned()
+            }
             ScheduleError::WindowPastReady { .. } => "shorten `window`, or leave it out".to_owned(),
         },
 
         FaultKind::EmptyRoom => "add its PCs under `machines`, or delete the file".to_owned(),
-        FaultKind::DuplicateMachine { .. } => "names are unique in the whole school, and case does not count; rename one".to_owned(),
-        FaultKind::DuplicateMac { .. } => "read the address from the PC again; a dock or adapter has its own".to_owned(),
-        FaultKind::DuplicateUuid { .. } => "read the UUID from the PC again; where the vendor gave all PCs the same one, leave \
+        FaultKind::DuplicateMachine { .. } => {
+            "names are unique in the whole school, and case does not count; rename one".to_owned()
+        }
+        FaultKind::DuplicateMac { .. } => {
+            "read the address from the PC again; a dock or adapter has its own".to_owned()
+        }
+        FaultKind::DuplicateUuid { .. } => {
+            "read the UUID from the PC again; where the vendor gave all PCs the same one, leave \
                                             `uuid` out"
-            .to_owned(),
+                .to_owned()
+        }
         FaultKind::DanglingImage { near: Some(near), .. }
         | FaultKind::DanglingKey { near: Some(near), .. }
         | FaultKind::DanglingHook { near: Some(near), .. } => format!("did you mean `{near}`?"),
         FaultKind::DanglingImage { .. } => "add it under `images` in site.yaml".to_owned(),
-        FaultKind::DanglingKey { .. } => "add it under `keys` in site.yaml, by reference; never the key itself".to_owned(),
-        FaultKind::DanglingHook { .. } => "add it under `hooks` in site.yaml; `computer-name` and `activation` come with \
+        FaultKind::DanglingKey { .. } => {
+            "add it under `keys` in site.yaml, by reference; never the key itself".to_owned()
+        }
+        FaultKind::DanglingHook { .. } => {
+            "add it under `hooks` in site.yaml; `computer-name` and `activation` come with \
                                            Klonwerk"
-            .to_owned(),
+                .to_owned()
+        }
         FaultKind::HookTwice { .. } => "keep one of the two".to_owned(),
         FaultKind::HookOrder { .. } => "the order is: computer-name, then activation, then commands".to_owned(),
         FaultKind::NoActivationHook { .. } => "add `activation` to `hooks`, or write `activation: none`".to_owned(),
-        FaultKind::FirmwareMismatch { .. } => "choose an image that was captured on a PC with the same firmware setting".to_owned(),
+        FaultKind::FirmwareMismatch { .. } => {
+            "choose an image that was captured on a PC with the same firmware setting".to_owned()
+        }
 
-        FaultKind::KeyKindMismatch { .. } => "`mak-proxy` needs a key of type `mak`; `kms` needs none but the image's own".to_owned(),
+        FaultKind::KeyKindMismatch { .. } => {
+            "`mak-proxy` needs a key of type `mak`; `kms` needs none but the image's own".to_owned()
+        }
         FaultKind::KeyEditionMismatch { .. } => "name the key that fits the edition of the image".to_owned(),
         FaultKind::GraceOnNewWindows { .. } => "use `kms` or `mak-proxy`; to live with the reminders write \
                                                 `grace: { accept_notification: true }`"
             .to_owned(),
         FaultKind::GraceWithMak { .. } => "use `mak-proxy`, or capture the image without the MAK".to_owned(),
-        FaultKind::NotGeneralized { .. } => "run `sysprep /generalize /oobe /shutdown` on the master PC before the capture, \
+        FaultKind::NotGeneralized { .. } => {
+            "run `sysprep /generalize /oobe /shutdown` on the master PC before the capture, \
                                              and say `generalized: true`"
-            .to_owned(),
+                .to_owned()
+        }
         FaultKind::GraceTooShort { .. } => "re-clone more often, or use another strategy".to_owned(),
-        FaultKind::GraceWithoutSchedule { .. } => "add a `schedule`, or see to it that somebody re-clones in time".to_owned(),
-        FaultKind::KmsChannel { .. } => "install the GVLK of the edition on the master PC and capture again; it is public".to_owned(),
+        FaultKind::GraceWithoutSchedule { .. } => {
+            "add a `schedule`, or see to it that somebody re-clones in time".to_owned()
+        }
+        FaultKind::KmsChannel { .. } => {
+            "install the GVLK of the edition on the master PC and capture again; it is public".to_owned()
+        }
         FaultKind::KmsSkipRearm { .. } => "generalize the master PC without SkipRearm, and capture again".to_owned(),
         FaultKind::MakProxyChannel { .. } => "capture the image with the MAK or without a key, or use `kms`".to_owned(),
         FaultKind::UnknownFacts { field, .. } => format!("add `{field}` to the image in site.yaml"),
-        FaultKind::SharedSids { .. } => "generalize the master PC before the capture; else shares, printers and remote \
+        FaultKind::SharedSids { .. } => {
+            "generalize the master PC before the capture; else shares, printers and remote \
                                          access between these PCs fail"
-            .to_owned(),
-        FaultKind::KmsFewMachines { .. } => "count the other PCs that use the host, those of the offices for example; with \
+                .to_owned()
+        }
+        FaultKind::KmsFewMachines { .. } => {
+            "count the other PCs that use the host, those of the offices for example; with \
                                              fewer than 25 in all use `mak-proxy`"
-            .to_owned(),
+                .to_owned()
+        }
     }
 }
 

@@ -13,6 +13,7 @@ pub(super) fn text(kind: &FaultKind) -> String {
         FaultKind::TooLarge { bytes, most } => {
             format!("diese Datei hat {bytes} Bytes; ein Profil hat höchstens {most}")
         }
+        FaultKind::EmptyFile => "in dieser Datei steht nichts".to_owned(),
         FaultKind::NoSite => "in diesem Ordner fehlt site.yaml".to_owned(),
         FaultKind::NoRooms => "es gibt keinen Raum; der Ordner `rooms` enthält keine .yaml-Datei".to_owned(),
         FaultKind::DuplicateFile { name, other } => {
@@ -20,7 +21,9 @@ pub(super) fn text(kind: &FaultKind) -> String {
         }
         FaultKind::IgnoredFile => "diese Datei wird nicht gelesen; Räume sind Dateien, die auf .yaml enden".to_owned(),
         FaultKind::TooManyRooms { most } => format!("es sind mehr als {most} Räume"),
-        FaultKind::ProductKey => "hier steht ein Produktschlüssel; wer die Profile liest, kann ihn verbrauchen".to_owned(),
+        FaultKind::ProductKey => {
+            "hier steht ein Produktschlüssel; wer die Profile liest, kann ihn verbrauchen".to_owned()
+        }
 
         FaultKind::Syntax { message } => format!("das ist kein YAML: {message}"),
         FaultKind::Tab => "hier steht ein Tabulator, wo YAML Leerzeichen verlangt".to_owned(),
@@ -38,7 +41,9 @@ pub(super) fn text(kind: &FaultKind) -> String {
         FaultKind::WrongShape { expected, found } => {
             format!("erwartet: {}, gefunden: {}", shape(*expected), self::found(found))
         }
-        FaultKind::UnknownChoice { found, .. } => format!("`{found}` gehört nicht zu den Wörtern, die hier stehen können"),
+        FaultKind::UnknownChoice { found, .. } => {
+            format!("`{found}` gehört nicht zu den Wörtern, die hier stehen können")
+        }
         FaultKind::NotOneChoice { .. } => "hier kann nur genau eine Angabe stehen".to_owned(),
 
         FaultKind::EmptyEntry => "dieser Eintrag ist leer".to_owned(),
@@ -110,7 +115,9 @@ pub(super) fn text(kind: &FaultKind) -> String {
             format!("`{key}` ist ein Schlüssel für {key_edition}, das Image `{image}` ist {image_edition}")
         }
         FaultKind::GraceOnNewWindows { image, build } => {
-            format!("das Image `{image}` (Build {build}) hat kaum eine Karenzzeit; ab Windows 8 erinnert Windows sofort")
+            format!(
+                "das Image `{image}` (Build {build}) hat kaum eine Karenzzeit; ab Windows 8 erinnert Windows sofort"
+            )
         }
         FaultKind::GraceWithMak { image } => {
             format!("im Image `{image}` steckt ein MAK; Windows würde ihn von selbst verbrauchen, Klon für Klon")
@@ -119,10 +126,14 @@ pub(super) fn text(kind: &FaultKind) -> String {
             format!("die Strategie `{strategy}` braucht ein generalisiertes Image; `{image}` ist keines")
         }
         FaultKind::GraceTooShort { days, grace_days } => {
-            format!("zwischen zwei Läufen liegen bis zu {days} Tage, die Karenzzeit dieses Windows ist {grace_days} Tage")
+            format!(
+                "zwischen zwei Läufen liegen bis zu {days} Tage, die Karenzzeit dieses Windows ist {grace_days} Tage"
+            )
         }
         FaultKind::GraceWithoutSchedule { grace_days } => {
-            format!("die Karenzzeit dieses Windows endet nach {grace_days} Tagen, und kein Zeitplan klont den Raum vorher neu")
+            format!(
+                "die Karenzzeit dieses Windows endet nach {grace_days} Tagen, und kein Zeitplan klont den Raum vorher neu"
+            )
         }
         FaultKind::KmsChannel { image, channel } => {
             format!("ein KMS-Host braucht einen GVLK; der Schlüssel im Image `{image}` ist: {}", channel_name(*channel))
@@ -153,6 +164,7 @@ pub(super) fn advice(kind: &FaultKind) -> String {
         }
         FaultKind::NotUtf8 => "im Editor als UTF-8 speichern".to_owned(),
         FaultKind::TooLarge { .. } => "das ist wohl eine andere Datei; aus dem Ordner nehmen".to_owned(),
+        FaultKind::EmptyFile => "das Profil schreiben oder die Datei löschen".to_owned(),
         FaultKind::NoSite => "site.yaml aus der Beispielschule kopieren oder den richtigen Ordner angeben".to_owned(),
         FaultKind::NoRooms => "eine Datei wie rooms/r101.yaml schreiben; die Beispielschule hat drei".to_owned(),
         FaultKind::DuplicateFile { .. } => "eine der beiden löschen oder umbenennen".to_owned(),

@@ -33,7 +33,7 @@ pub(super) fn room(input: &RoomInput<'_>, known: Known<'_>, taken: &mut Taken) -
     let schedule = optional(&file.schedule).and_then(|(fields, at)| self::schedule(fields, at, recorder));
     let activation = required(&file.activation, "activation", top, recorder)
         .and_then(|(activation, at)| strategy(activation, at, known, recorder).map(|strategy| (strategy, at)));
-    let (hooks, hooks_at) = hooks(&file.hooks, known, recorder);
+    let Hooks { list: hooks, at: hooks_at, complete } = hooks(&file.hooks, known, recorder);
     let machines = machines(file, known, recorder, taken);
 
     let mut strategies: Vec<(&Strategy, Spot)> = Vec::new();
@@ -52,7 +52,7 @@ pub(super) fn room(input: &RoomInput<'_>, known: Known<'_>, taken: &mut Taken) -
             let case = suitability::Case { site, image: &wish.name, schedule: schedule.as_ref(), unreadable_schedule };
             suitability::strategy(&case, strategy, |kind| recorder.note(at, kind));
         }
-        if *strategy != Strategy::None && !hooks.contains(&Hook::Activation) {
+        if *strategy != Strategy::None && complete && !hooks.contains(&Hook::Activation) {
             let kind = FaultKind::NoActivationHook { strategy: strategy.name() };
             recorder.note(hooks_at.unwrap_or(at), kind);
         }
@@ -156,17 +156,31 @@ fn is_host(text: &str) -> bool {
     text.parse::<std::net::IpAddr>().is_ok() || (text.len() <= 253 && text.split('.').all(label))
 }
 
-/// The hooks in their order, and where they are listed.
-fn hooks(field: &Field<Vec<Field<String>>>, known: Known<'_>, recorder: &Recorder) -> (Vec<Hook>, Option<Spot>) {
-    let Some((list, list_at)) = optional(field) else { return (vec![Hook::ComputerName, Hook::Activation], None) };
+/// A room's hooks.
+struct Hooks {
+    /// In their order.
+    list: Vec<Hook>,
+    /// Where the profile lists them.
+    at: Option<Spot>,
+    /// Whether all that the profile lists could be read.
+    complete: bool,
+}
+
+fn hooks(field: &Field<Vec<Field<String>>>, known: Known<'_>, recorder: &Recorder) -> Hooks {
+    let usual = vec![Hook::ComputerName, Hook::Activation];
+    let Some((entries, list_at)) = optional(field) else {
+        return Hooks { list: usual, at: None, complete: field.spot.is_none() };
+    };
     let mut hooks: Vec<Hook> = Vec::new();
-    for (text, at) in list.iter().filter_map(optional) {
+    let mut complete = entries.iter().all(|entry| entry.value.is_some());
+    for (text, at) in entries.iter().filter_map(optional) {
         let hook = match text.as_str() {
             "computer-name" => Hook::ComputerName,
             "activation" => Hook::Activation,
             _ => {
                 let Ok(name) = text.parse() else {
                     recorder.note(at, FaultKind::BadName { named: Named::Hook, text: text.clone() });
+                    complete = false;
                     continue;
                 };
                 if let Some((_, listed)) = known
@@ -175,6 +189,7 @@ fn hooks(field: &Field<Vec<Field<String>>>, known: Known<'_>, recorder: &Recorde
                     let all = SHIPPED_HOOKS.into_iter().chain(listed.hooks.iter().map(String::as_str));
                     let near = nearest(text, all);
                     recorder.note(at, FaultKind::DanglingHook { hook: name, near });
+                    complete = false;
                     continue;
                 }
                 Hook::Command(name)
@@ -189,7 +204,7 @@ fn hooks(field: &Field<Vec<Field<String>>>, known: Known<'_>, recorder: &Recorde
         }
         hooks.push(hook);
     }
-    (hooks, Some(list_at))
+    Hooks { list: hooks, at: Some(list_at), complete }
 }
 
 /// A name is part of what is activated, and a command may need both.
@@ -273,9 +288,9 @@ fn machine(
         match uuid {
             None => recorder.note(at, FaultKind::BadUuid { text: text.clone() }),
             Some(uuid) if MachineUuid::from_smbios(&uuid.0).is_none() => recorder.note(at, FaultKind::BlankUuid),
-            Some(uuid) => unique(&mut taken.uuids, uuid, at, recorder, |uuid, first| {
-                FaultKind::DuplicateUuid { uuid, first }
-            }),
+            Some(uuid) => {
+                unique(&mut taken.uuids, uuid, at, recorder, |uuid, first| FaultKind::DuplicateUuid { uuid, first })
+            }
         }
         uuid
     });

@@ -108,7 +108,8 @@ impl<'a> Hive<'a> {
             for i in 0..usize::from(count) {
                 let found = u32_at(list, 4 + step * i).and_then(|offset| self.key(offset));
                 if let Some(key) = found
-                    && text(key.get(76..)?, u16_at(key, 72)?, u16_at(key, 2)? & 0x20 != 0).is_some_and(|n| same(&n, name))
+                    && text(key.get(76..)?, u16_at(key, 72)?, u16_at(key, 2)? & 0x20 != 0)
+                        .is_some_and(|n| same(&n, name))
                 {
                     return Some(key);
                 }

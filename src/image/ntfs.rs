@@ -77,7 +77,9 @@ pub enum NtfsError {
     )]
     BitLocker,
     /// Windows marked the volume for a check.
-    #[error("the volume is marked dirty; start Windows on the master, run chkdsk /f, shut it down fully, capture again")]
+    #[error(
+        "the volume is marked dirty; start Windows on the master, run chkdsk /f, shut it down fully, capture again"
+    )]
     Dirty,
     /// `hiberfil.sys` holds a memory image that would be resumed.
     #[error(

@@ -44,7 +44,9 @@ pub(crate) fn tools(programs: &[&str]) -> bool {
         eprintln!("skipped: {missing:?} not installed (Debian package ntfs-3g)");
         return false;
     }
-    if programs.contains(&"ntfs-3g") && (fs::metadata("/proc/self").unwrap().uid() != 0 || !Path::new("/dev/fuse").exists()) {
+    if programs.contains(&"ntfs-3g")
+        && (fs::metadata("/proc/self").unwrap().uid() != 0 || !Path::new("/dev/fuse").exists())
+    {
         eprintln!("skipped: mounting needs root and /dev/fuse");
         return false;
     }
@@ -75,8 +77,27 @@ pub(crate) fn must(program: &str, arguments: &[&str]) -> String {
 /// Formats `path` as an empty NTFS volume.
 pub(crate) fn format(path: &Path, bytes: u64, cluster_bytes: u32, label: &str) {
     fs::File::create(path).unwrap().set_len(bytes).unwrap();
-    must("mkntfs", &["-F", "-Q", "-q", "-c", &cluster_bytes.to_string(), "-L", label, "-p", "2048", "-H", "255", "-S", "63",
-        "-s", "512", path.to_str().unwrap()]);
+    must(
+        "mkntfs",
+        &[
+            "-F",
+            "-Q",
+            "-q",
+            "-c",
+            &cluster_bytes.to_string(),
+            "-L",
+            label,
+            "-p",
+            "2048",
+            "-H",
+            "255",
+            "-S",
+            "63",
+            "-s",
+            "512",
+            path.to_str().unwrap(),
+        ],
+    );
 }
 
 /// A mounted volume; unmounted when dropped, by [`Mount::end`] with a check.

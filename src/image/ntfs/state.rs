@@ -98,8 +98,11 @@ impl Restart {
         let area = usize::from(u16_at(page, 24)?);
         // The last two bytes of the sector are the update sequence's.
         let area = page.get(area..510)?;
-        let restart =
-            Self { version: (u16_at(page, 28)?, u16_at(page, 26)?), client: u16_at(area, 12)?, flags: u16_at(area, 14)? };
+        let restart = Self {
+            version: (u16_at(page, 28)?, u16_at(page, 26)?),
+            client: u16_at(area, 12)?,
+            flags: u16_at(area, 14)?,
+        };
         // chkdsk leaves its own number in place of the journal's.
         let sequence = if &page[..4] == b"CHKD" { u64_at(page, 8)? } else { u64_at(area, 0)? };
         Some((sequence, restart))

@@ -53,12 +53,7 @@ fn run_lists_count_on_and_have_holes() {
     append(&mut runs, &[0x11, 3, 100, 0x01, 5, 0x12, 0x00, 0x01, 0xf0, 0], 1000).unwrap();
     append(&mut runs, &[0x21, 1, 0xe7, 0x03, 0], 1000).unwrap();
     let run = |first, clusters, at| Run { first, clusters, at };
-    assert_eq!(runs, [
-        run(0, 3, Some(100)),
-        run(3, 5, None),
-        run(8, 256, Some(84)),
-        run(264, 1, Some(999)),
-    ]);
+    assert_eq!(runs, [run(0, 3, Some(100)), run(3, 5, None), run(8, 256, Some(84)), run(264, 1, Some(999)),]);
     for broken in [
         &[0x11, 0, 1, 0][..],
         &[0x11, 2, 0x7f],

@@ -4,11 +4,12 @@
 mod lab;
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use klonwerk::image::ntfs::{FileSystem, HEAD_BYTES, NtfsError, inspect};
 use klonwerk::image::{Extent, Mask};
+
+use klonwerk::sim::volume::{NtfsBuilder, Written, noise};
 
 use lab::VolumeFile;
 
@@ -56,7 +57,8 @@ fn free_clusters_of_a_real_volume_match_to_the_cluster() {
 
     // Files come out as ntfscat reads them, through indexes with several levels and attribute lists.
     let files = FileSystem::open(&volume, volume.bytes).unwrap();
-    for (name, i) in [("ordner 19/übung 04888 GRÖSSER als acht zeichen.DOCX", 4888), ("ORDNER 3\\ПРИВЕТ 998.dat", 998)] {
+    for (name, i) in [("ordner 19/übung 04888 GRÖSSER als acht zeichen.DOCX", 4888), ("ORDNER 3\\ПРИВЕТ 998.dat", 998)]
+    {
         let name = name.replace("GRÖSSER", "größer");
         let found = files.read_file(&name).unwrap();
         let expected = lab::contents(1 + i as u64, ((i * 7919) % 60_001) / if i % 3 == 0 { 100 } else { 1 });
@@ -133,7 +135,9 @@ fn volumes_with_other_cluster_sizes_are_read() {
     let folder = tempfile::tempdir().unwrap();
     for cluster_bytes in [1024, 16 * 1024, 64 * 1024, 2 * MIB as u32] {
         let path = folder.path().join(cluster_bytes.to_string());
-        lab::volume(&path, 4096 * MIB, cluster_bytes, 40, |root| fs::write(root.join("PageFile.sys"), [9; 300_000]).unwrap());
+        lab::volume(&path, 4096 * MIB, cluster_bytes, 40, |root| {
+            fs::write(root.join("PageFile.sys"), [9; 300_000]).unwrap()
+        });
         let volume = VolumeFile::whole(&path);
         let seen = inspect(&volume, volume.bytes).unwrap();
         assert_eq!(seen.cluster_bytes, cluster_bytes);
@@ -174,4 +178,90 @@ fn volumes_that_are_not_at_rest_are_refused() {
 
 fn must_fix(path: &Path) {
     lab::must("ntfsfix", &[path.to_str().unwrap()]);
+}
+
+/// A simulated volume with a few thousand files, and what was written.
+fn simulated(path: &Path, cluster_bytes: u32) -> Written {
+    let bytes = 64 * MIB + 9000 * u64::from(cluster_bytes);
+    let mut volume = NtfsBuilder::new(bytes, cluster_bytes, 7, "Simulated");
+    volume.folder("Empty").unwrap();
+    volume.file("Windows/win.ini", b"[fonts]\r\n".to_vec()).unwrap();
+    volume.file("nothing.txt", Vec::new()).unwrap();
+    for i in 0..3000u64 {
+        let len = noise::Noise::new(i).below(9000);
+        volume.file(&format!("Many/Übung Nr. {i} mit langem Namen.docx"), noise::contents(i, len)).unwrap();
+        volume.file(&format!("Many/F{i}.TXT"), lab::contents(i, (i % 700) as usize)).unwrap();
+    }
+    volume.file("large.bin", noise::contents(1, 9_000_001)).unwrap();
+    volume.scattered("pagefile.sys", MARK.repeat(1 << 16), 20).unwrap();
+    let file = fs::File::create(path).unwrap();
+    file.set_len(bytes).unwrap();
+    volume.build(&file, 0).unwrap()
+}
+
+#[test]
+fn simulated_volumes_read_as_they_were_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("volume");
+    for cluster_bytes in [512, 1024, 4096, 8192, 65536] {
+        let written = simulated(&path, cluster_bytes);
+        let volume = VolumeFile::whole(&path);
+        let seen = inspect(&volume, volume.bytes).unwrap();
+        let page_file = &written.scattered["pagefile.sys"];
+        assert_eq!(total(page_file), MIB);
+        assert!(page_file.len() > 10);
+        assert_eq!(seen.used_bytes, written.used_bytes);
+        assert_eq!(total(&seen.zero), HEAD_BYTES);
+        assert_eq!(total(&seen.masked), total(&written.free) + total(page_file) - HEAD_BYTES);
+        let ignored = Mask::new([seen.masked, seen.zero].concat());
+        assert_eq!(ignored, Mask::new([written.free, page_file.clone()].concat()));
+        let files = FileSystem::open(&volume, volume.bytes).unwrap();
+        assert_eq!(files.read_file("pagefile.sys").unwrap(), MARK.repeat(1 << 16));
+        assert_eq!(files.read_file("nothing.txt").unwrap(), b"");
+        for i in (0..3000).step_by(if cluster_bytes == 4096 { 1 } else { 97 }) {
+            let read = files.read_file(&format!("many\\f{i}.txt")).unwrap();
+            assert_eq!(read, lab::contents(i, (i % 700) as usize));
+        }
+    }
+}
+
+#[test]
+fn simulated_volumes_satisfy_the_real_tools() {
+    if !lab::tools(&["ntfs-3g", "ntfsfix", "ntfsinfo", "ntfsresize", "ntfsls"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for cluster_bytes in [512, 4096, 65536] {
+        let path = folder.path().join(cluster_bytes.to_string());
+        let name = path.to_str().unwrap();
+        let written = simulated(&path, cluster_bytes);
+        let fix = lab::must("ntfsfix", &["-n", name]);
+        assert!(fix.contains("processed successfully") && !fix.contains("FAILED"), "{fix}");
+        // Compares every file's clusters with $Bitmap.
+        let check = lab::must("ntfsresize", &["--info", "--force", "--no-progress-bar", name]);
+        assert!(!check.contains("ERROR"), "{check}");
+        assert_eq!(lab::free_clusters(&path) * u64::from(cluster_bytes), total(&written.free));
+        assert_eq!(lab::must("ntfsls", &["-p", "/Many", name]).lines().filter(|line| line.len() > 2).count(), 6000);
+
+        let mount = lab::Mount::new(&path, "rw,streams_interface=none");
+        let root = mount.path();
+        for i in (0..3000).step_by(7) {
+            let read = fs::read(root.join(format!("Many/F{i}.TXT"))).unwrap();
+            assert_eq!(read, lab::contents(i, (i % 700) as usize));
+        }
+        assert_eq!(lab::hash_tree(root).len() as u64, written.files - 3);
+        // The volume takes new files, into indexes that must split, and lets old ones go.
+        lab::fill(root, 60, 3);
+        for i in 0..500 {
+            fs::write(root.join(format!("Many/New {i} with a name of some length")), [1; 1000]).unwrap();
+            fs::remove_file(root.join(format!("Many/F{i}.TXT"))).unwrap();
+        }
+        mount.end();
+        let check = lab::must("ntfsresize", &["--info", "--force", "--no-progress-bar", name]);
+        assert!(!check.contains("ERROR"), "{check}");
+        let volume = VolumeFile::whole(&path);
+        let seen = inspect(&volume, volume.bytes).unwrap();
+        let masked = lab::free_clusters(&path) * u64::from(cluster_bytes) + MIB - HEAD_BYTES;
+        assert_eq!(total(&seen.masked), masked);
+    }
 }

@@ -1,25 +1,56 @@
 //! The DHCP core against packets of real firmware: what is read, what is answered, and what hostile packets do.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use klonwerk::boot::decide::Silence;
 use klonwerk::boot::firmware::{Architecture, Firmware, Loader};
-use klonwerk::boot::{BootSubject, decide::Silence};
+use klonwerk::boot::{BootDirectory, BootSubject};
 use klonwerk::dhcp::request::{BootRequest, MessageKind, NotOurs};
 use klonwerk::dhcp::{Destination, NoReply, ProxyDhcp, Received, Reply, Service};
 use klonwerk::profile::Idle;
+use klonwerk::room::{Mac, MachineUuid};
 use proptest::prelude::*;
 
 use crate::captures::Datagram;
-use crate::school::{School, known};
+use crate::school::known;
 
 #[path = "lab/captures.rs"]
 mod captures;
 #[path = "lab/school.rs"]
 mod school;
+
+/// Says the same of every MAC address, and records what it was told.
+#[derive(Debug)]
+struct School {
+    subject: BootSubject,
+    seen: Mutex<Vec<(Mac, Option<MachineUuid>, Firmware)>>,
+    answered: Mutex<Vec<(Mac, u64)>>,
+}
+
+impl School {
+    fn of(subject: BootSubject) -> Self {
+        Self { subject, seen: Mutex::default(), answered: Mutex::default() }
+    }
+}
+
+impl BootDirectory for School {
+    fn subject(&self, _: Mac, _: Option<MachineUuid>) -> BootSubject {
+        self.subject.clone()
+    }
+
+    fn seen(&self, mac: Mac, uuid: Option<MachineUuid>, _: &BootSubject, firmware: Firmware) {
+        self.seen.lock().expect("lock").push((mac, uuid, firmware));
+    }
+
+    fn answered(&self, mac: Mac, run: u64) {
+        self.answered.lock().expect("lock").push((mac, run));
+    }
+}
 
 /// Our address, which is nobody's in the captures.
 const OURS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 5);
@@ -214,6 +245,7 @@ fn check_answer(at: &str, request: &Datagram, reply: &Reply, local: Ipv4Addr) {
     }
 }
 
+/// One line of the table of answers.
 fn line(datagram: &Datagram, outcome: &Result<Reply, NoReply>) -> String {
     let asked = options(&datagram.bytes);
     let kind = ["", "DISCOVER", "OFFER", "REQUEST"][usize::from(asked[&53][0])];
@@ -636,5 +668,46 @@ proptest! {
         let (school, mut proxy) = proxy_for(known(Idle::Local, Some(1)));
         prop_assert!(ask(&mut proxy, &datagram, OURS).is_err());
         prop_assert_eq!(school.seen.lock().unwrap().len(), 0);
+    }
+}
+
+mod loopback {
+    use klonwerk::dhcp_server::{Attachment, DhcpConfig, DhcpServer};
+    use tokio::net::UdpSocket;
+    use tokio::time::timeout;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    /// Patience for what must happen.
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn the_loopback_form_answers_to_where_the_request_came_from() {
+        let config = DhcpConfig { address: Ipv4Addr::LOCALHOST, boot_port: 8080, attachment: Attachment::Loopback };
+        let server = DhcpServer::bind(config).unwrap();
+        let ports = server.ports();
+        assert!(ports.dhcp.port() != 0 && ports.proxy.port() != 0 && ports.dhcp != ports.proxy);
+        let school = Arc::new(School::of(known(Idle::Silent, Some(17))));
+        let cancel = CancellationToken::new();
+        let running = tokio::spawn(server.run(school.clone(), cancel.clone()));
+
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let mut bytes = [0; 2048];
+        let messages = captures::client_messages("proxydhcp-uefi-ovmf2025-pxe.pcap");
+        for (message, port, file) in
+            [(&messages[0], ports.dhcp, None), (&messages[2], ports.proxy, Some("snponly.efi"))]
+        {
+            // What is no DHCP must not be in the way.
+            client.send_to(b"noise", port).await.unwrap();
+            client.send_to(&message.bytes, port).await.unwrap();
+            let (len, source) = timeout(DEADLINE, client.recv_from(&mut bytes)).await.unwrap().unwrap();
+            assert_eq!(source, port.into(), "a reply leaves from the port that was asked");
+            let given = options(&bytes[..len]);
+            assert_eq!(given.get(&67).map(|file| text_of(file)).as_deref(), file);
+        }
+        assert_eq!(school.answered.lock().unwrap().len(), 2);
+        cancel.cancel();
+        timeout(DEADLINE, running).await.unwrap().unwrap().unwrap();
     }
 }

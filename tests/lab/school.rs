@@ -1,25 +1,8 @@
-//! A school of one answer: the boot directory that DHCP tests ask.
+//! What DHCP tests say of machines.
 
-use std::sync::Mutex;
-
-use klonwerk::boot::firmware::Firmware;
-use klonwerk::boot::{BootDirectory, BootSubject, KnownMachine, RunTicket};
+use klonwerk::boot::{BootSubject, KnownMachine, RunTicket};
 use klonwerk::profile::{BootEnvironment, Idle};
-use klonwerk::room::{Language, Mac, MachineUuid};
-
-/// Says the same of every MAC address, and records what it was told.
-#[derive(Debug)]
-pub(crate) struct School {
-    subject: BootSubject,
-    pub(crate) seen: Mutex<Vec<(Mac, Option<MachineUuid>, Firmware)>>,
-    pub(crate) answered: Mutex<Vec<(Mac, u64)>>,
-}
-
-impl School {
-    pub(crate) fn of(subject: BootSubject) -> Self {
-        Self { subject, seen: Mutex::default(), answered: Mutex::default() }
-    }
-}
+use klonwerk::room::Language;
 
 /// A machine of a room, with or without a run.
 pub(crate) fn known(idle: Idle, run: Option<u64>) -> BootSubject {
@@ -30,18 +13,4 @@ pub(crate) fn known(idle: Idle, run: Option<u64>) -> BootSubject {
         idle,
         run: run.map(|run| RunTicket { run, language: Language::De }),
     })
-}
-
-impl BootDirectory for School {
-    fn subject(&self, _: Mac, _: Option<MachineUuid>) -> BootSubject {
-        self.subject.clone()
-    }
-
-    fn seen(&self, mac: Mac, uuid: Option<MachineUuid>, _: &BootSubject, firmware: Firmware) {
-        self.seen.lock().expect("lock").push((mac, uuid, firmware));
-    }
-
-    fn answered(&self, mac: Mac, run: u64) {
-        self.answered.lock().expect("lock").push((mac, run));
-    }
 }

@@ -4,31 +4,34 @@
 mod lab;
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use klonwerk::image::ntfs::{FileSystem, HEAD_BYTES, NtfsError, inspect};
 use klonwerk::image::{Extent, Mask};
 
+use klonwerk::sim::volume::{NtfsBuilder, Written, noise};
+
 use lab::VolumeFile;
 
 const MIB: u64 = 1 << 20;
 const MARK: &[u8; 16] = b"PAGEFILE-CONTENT";
+const PAGE_FILE: u64 = 8 * MIB;
 
 fn total(extents: &[Extent]) -> u64 {
     extents.iter().map(|extent| extent.len).sum()
 }
 
-/// A page file whose clusters alternate with another file's, so that its run list needs several file records.
-fn scattered_page_file(root: &Path, pieces: usize) {
-    let mut page_file = fs::File::create(root.join("pagefile.sys")).unwrap();
-    let mut other = fs::File::create(root.join("other.bin")).unwrap();
-    for _ in 0..pieces {
-        page_file.write_all(&MARK.repeat(4096 / 16)).unwrap();
-        page_file.sync_data().unwrap();
-        other.write_all(&[1; 4096]).unwrap();
-        other.sync_data().unwrap();
+/// Fills the volume with files of one cluster, deletes every second, and writes a page file into the holes, which then
+/// lies in thousands of pieces, as everything does that comes later.
+fn scatter(root: &Path) {
+    let mut count = 0;
+    while fs::write(root.join(format!("c{count}")), [1; 4096]).is_ok() {
+        count += 1;
     }
+    for i in (0..count).step_by(2) {
+        fs::remove_file(root.join(format!("c{i}"))).unwrap();
+    }
+    fs::write(root.join("pagefile.sys"), MARK.repeat(PAGE_FILE as usize / 16)).unwrap();
 }
 
 #[test]
@@ -38,37 +41,22 @@ fn free_clusters_of_a_real_volume_match_to_the_cluster() {
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("volume");
-    lab::volume(&path, 400 * MIB + 12345 * 512, 4096, 5000, |root| scattered_page_file(root, 2500));
-
+    lab::volume(&path, 400 * MIB + 12345 * 512, 4096, 5000, |_| ());
     let volume = VolumeFile::whole(&path);
     let seen = inspect(&volume, volume.bytes).unwrap();
     assert_eq!((seen.cluster_bytes, seen.label.as_deref()), (4096, Some("Master")));
-    assert_eq!(total(&seen.zero), HEAD_BYTES);
     let free = lab::free_clusters(&path);
-    let page_file = 2500 * 4096;
-    assert_eq!(total(&seen.masked), free * 4096 + page_file - HEAD_BYTES);
-    assert_eq!(
-        seen.used_bytes,
-        (volume.bytes / 4096 - free) * 4096 - if volume.bytes.is_multiple_of(4096) { 4096 } else { 0 }
-    );
+    assert_eq!(total(&seen.masked), free * 4096);
+    assert_eq!(seen.used_bytes, ((volume.bytes - 512) / 4096 - free) * 4096);
     assert!(seen.masked.len() > 300, "free space in only {} pieces", seen.masked.len());
-    let record = lab::must("ntfsinfo", &["-f", "-F", "pagefile.sys", path.to_str().unwrap()]);
-    assert!(record.contains("$ATTRIBUTE_LIST"), "the page file is in too few pieces:\n{record}");
-
-    // Every cluster of the page file is masked or zero, and none is left over.
-    let ignored = Mask::new([seen.masked.clone(), seen.zero.clone()].concat());
-    let bytes = fs::read(&path).unwrap();
-    let marked: Vec<_> =
-        (0..bytes.len() as u64 / 4096).filter(|c| bytes[(c * 4096) as usize..].starts_with(MARK)).collect();
-    assert_eq!(marked.len() as u64 * 4096, page_file);
-    assert!(marked.iter().all(|cluster| ignored.covers(Extent { start: cluster * 4096, len: 4096 })));
     // The backup boot sector is in no cluster and counts.
-    let last = Extent { start: volume.bytes / 512 * 512 - 512, len: 512 };
-    assert!(bytes[last.start as usize..].starts_with(&bytes[..16]) && !ignored.covers(last));
+    let bytes = fs::read(&path).unwrap();
+    let last = volume.bytes - 512;
+    assert!(bytes[last as usize..].starts_with(&bytes[..16]));
+    assert!(seen.masked.iter().all(|extent| extent.end() <= last));
 
     // Files come out as ntfscat reads them, through indexes with several levels and attribute lists.
     let files = FileSystem::open(&volume, volume.bytes).unwrap();
-    assert_eq!(files.read_file("PAGEFILE.SYS").unwrap(), MARK.repeat(page_file as usize / 16));
     for (name, i) in [("ordner 19/übung 04888 GRÖSSER als acht zeichen.DOCX", 4888), ("ORDNER 3\\ПРИВЕТ 998.dat", 998)]
     {
         let name = name.replace("GRÖSSER", "größer");
@@ -78,6 +66,39 @@ fn free_clusters_of_a_real_volume_match_to_the_cluster() {
     }
     let deleted = files.read_file("Ordner 0/F00001.TXT");
     assert!(matches!(deleted, Err(NtfsError::NoSuchFile { .. })), "{deleted:?}");
+}
+
+#[test]
+fn files_in_thousands_of_pieces_are_followed() {
+    if !lab::tools(&["mkntfs", "ntfs-3g", "ntfsinfo"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("volume");
+    lab::volume(&path, 48 * MIB, 4096, 0, scatter);
+    // ntfs-3g extends the file table reliably only with a fresh mount.
+    let mount = lab::Mount::new(&path, "rw");
+    for i in 0..7000 {
+        fs::write(mount.path().join(format!("tiny{i}")), i.to_string()).unwrap();
+    }
+    mount.end();
+    for file in ["pagefile.sys", "$MFT"] {
+        let record = lab::must("ntfsinfo", &["-f", "-F", file, path.to_str().unwrap()]);
+        assert!(record.contains("$ATTRIBUTE_LIST"), "{file} is in too few pieces:\n{record}");
+    }
+    let volume = VolumeFile::whole(&path);
+    let seen = inspect(&volume, volume.bytes).unwrap();
+    assert_eq!(total(&seen.zero), HEAD_BYTES);
+    assert_eq!(total(&seen.masked), lab::free_clusters(&path) * 4096 + PAGE_FILE - HEAD_BYTES);
+    // Every cluster of the page file is masked or zero.
+    let ignored = Mask::new([seen.masked.clone(), seen.zero.clone()].concat());
+    let bytes = fs::read(&path).unwrap();
+    let page_file = bytes.chunks(4096).enumerate().filter(|(_, cluster)| cluster.starts_with(MARK));
+    let covered = page_file.map(|(i, _)| assert!(ignored.covers(Extent { start: i as u64 * 4096, len: 4096 }))).count();
+    assert!(covered as u64 * 4096 >= PAGE_FILE);
+    let files = FileSystem::open(&volume, volume.bytes).unwrap();
+    assert!(files.read_file("PAGEFILE.SYS").unwrap() == MARK.repeat(PAGE_FILE as usize / 16));
+    assert_eq!(files.read_file("TINY6000").unwrap(), b"6000");
 }
 
 #[test]
@@ -157,4 +178,90 @@ fn volumes_that_are_not_at_rest_are_refused() {
 
 fn must_fix(path: &Path) {
     lab::must("ntfsfix", &[path.to_str().unwrap()]);
+}
+
+/// A simulated volume with a few thousand files, and what was written.
+fn simulated(path: &Path, cluster_bytes: u32) -> Written {
+    let bytes = 64 * MIB + 9000 * u64::from(cluster_bytes);
+    let mut volume = NtfsBuilder::new(bytes, cluster_bytes, 7, "Simulated");
+    volume.folder("Empty").unwrap();
+    volume.file("Windows/win.ini", b"[fonts]\r\n".to_vec()).unwrap();
+    volume.file("nothing.txt", Vec::new()).unwrap();
+    for i in 0..3000u64 {
+        let len = noise::Noise::new(i).below(9000);
+        volume.file(&format!("Many/Übung Nr. {i} mit langem Namen.docx"), noise::contents(i, len)).unwrap();
+        volume.file(&format!("Many/F{i}.TXT"), lab::contents(i, (i % 700) as usize)).unwrap();
+    }
+    volume.file("large.bin", noise::contents(1, 9_000_001)).unwrap();
+    volume.scattered("pagefile.sys", MARK.repeat(1 << 16), 20).unwrap();
+    let file = fs::File::create(path).unwrap();
+    file.set_len(bytes).unwrap();
+    volume.build(&file, 0).unwrap()
+}
+
+#[test]
+fn simulated_volumes_read_as_they_were_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("volume");
+    for cluster_bytes in [512, 1024, 4096, 8192, 65536] {
+        let written = simulated(&path, cluster_bytes);
+        let volume = VolumeFile::whole(&path);
+        let seen = inspect(&volume, volume.bytes).unwrap();
+        let page_file = &written.scattered["pagefile.sys"];
+        assert_eq!(total(page_file), MIB);
+        assert!(page_file.len() > 10);
+        assert_eq!(seen.used_bytes, written.used_bytes);
+        assert_eq!(total(&seen.zero), HEAD_BYTES);
+        assert_eq!(total(&seen.masked), total(&written.free) + total(page_file) - HEAD_BYTES);
+        let ignored = Mask::new([seen.masked, seen.zero].concat());
+        assert_eq!(ignored, Mask::new([written.free, page_file.clone()].concat()));
+        let files = FileSystem::open(&volume, volume.bytes).unwrap();
+        assert_eq!(files.read_file("pagefile.sys").unwrap(), MARK.repeat(1 << 16));
+        assert_eq!(files.read_file("nothing.txt").unwrap(), b"");
+        for i in (0..3000).step_by(if cluster_bytes == 4096 { 1 } else { 97 }) {
+            let read = files.read_file(&format!("many\\f{i}.txt")).unwrap();
+            assert_eq!(read, lab::contents(i, (i % 700) as usize));
+        }
+    }
+}
+
+#[test]
+fn simulated_volumes_satisfy_the_real_tools() {
+    if !lab::tools(&["ntfs-3g", "ntfsfix", "ntfsinfo", "ntfsresize", "ntfsls"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for cluster_bytes in [512, 4096, 65536] {
+        let path = folder.path().join(cluster_bytes.to_string());
+        let name = path.to_str().unwrap();
+        let written = simulated(&path, cluster_bytes);
+        let fix = lab::must("ntfsfix", &["-n", name]);
+        assert!(fix.contains("processed successfully") && !fix.contains("FAILED"), "{fix}");
+        // Compares every file's clusters with $Bitmap.
+        let check = lab::must("ntfsresize", &["--info", "--force", "--no-progress-bar", name]);
+        assert!(!check.contains("ERROR"), "{check}");
+        assert_eq!(lab::free_clusters(&path) * u64::from(cluster_bytes), total(&written.free));
+        assert_eq!(lab::must("ntfsls", &["-p", "/Many", name]).lines().filter(|line| line.len() > 2).count(), 6000);
+
+        let mount = lab::Mount::new(&path, "rw,streams_interface=none");
+        let root = mount.path();
+        for i in (0..3000).step_by(7) {
+            let read = fs::read(root.join(format!("Many/F{i}.TXT"))).unwrap();
+            assert_eq!(read, lab::contents(i, (i % 700) as usize));
+        }
+        assert_eq!(lab::hash_tree(root).len() as u64, written.files - 3);
+        // The volume takes new files, into indexes that must split, and lets old ones go.
+        lab::fill(root, 60, 3);
+        for i in 0..500 {
+            fs::write(root.join(format!("Many/New {i} with a name of some length")), [1; 1000]).unwrap();
+            fs::remove_file(root.join(format!("Many/F{i}.TXT"))).unwrap();
+        }
+        mount.end();
+        let check = lab::must("ntfsresize", &["--info", "--force", "--no-progress-bar", name]);
+        assert!(!check.contains("ERROR"), "{check}");
+        let volume = VolumeFile::whole(&path);
+        let seen = inspect(&volume, volume.bytes).unwrap();
+        let masked = lab::free_clusters(&path) * u64::from(cluster_bytes) + MIB - HEAD_BYTES;
+        assert_eq!(total(&seen.masked), masked);
+    }
 }

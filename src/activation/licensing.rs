@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::activation::codes::Code;
 use crate::activation::confirmation::{ConfirmationId, InstallationId, ProductRef};
 use crate::activation::key::ProductKey;
+use crate::room::Language;
 
 /// `ApplicationID` of Windows itself.
 pub const WINDOWS_APPLICATION: &str = "55c92734-d682-4d71-983e-d6ec3f16059f";
@@ -68,6 +69,23 @@ pub enum Channel {
 }
 
 impl Channel {
+    /// For people.
+    pub fn title(self, language: Language) -> &'static str {
+        match (self, language) {
+            (Channel::Mak, _) => "MAK",
+            (Channel::KmsClient, Language::En) => "a KMS client key (GVLK)",
+            (Channel::KmsClient, Language::De) => "KMS-Clientschlüssel (GVLK)",
+            (Channel::KmsHost, Language::En) => "a KMS host key",
+            (Channel::KmsHost, Language::De) => "KMS-Hostschlüssel",
+            (Channel::Retail, Language::En) => "a retail key",
+            (Channel::Retail, Language::De) => "Einzelhandelsschlüssel",
+            (Channel::Oem, Language::En) => "a vendor's key (OEM)",
+            (Channel::Oem, Language::De) => "Herstellerschlüssel (OEM)",
+            (Channel::Other, Language::En) => "another kind of key",
+            (Channel::Other, Language::De) => "andere Schlüsselart",
+        }
+    }
+
     /// From `ProductKeyChannel` (Windows 8 and later), else from the token inside `Description`.
     pub fn of(key_channel: Option<&str>, description: Option<&str>) -> Option<Self> {
         if let Some(channel) = key_channel.filter(|text| !text.is_empty()) {

@@ -1,1 +1,5 @@
 //! To be written.
+
+pub mod imaging;
+#[cfg(target_os = "linux")]
+pub mod linux;

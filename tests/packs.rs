@@ -8,5 +8,7 @@ mod capture;
 mod disks;
 #[path = "packs/formats.rs"]
 mod formats;
+#[path = "packs/screens.rs"]
+mod screens;
 #[path = "packs/store.rs"]
 mod store;

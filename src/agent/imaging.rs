@@ -78,7 +78,9 @@ pub enum ImagingError {
         image: u64,
     },
     /// The disk's sectors have another size than the captured disk's.
-    #[error("the disk has sectors of {disk} bytes, the image of {image}; such a copy does not start, capture another image")]
+    #[error(
+        "the disk has sectors of {disk} bytes, the image of {image}; such a copy does not start, capture another image"
+    )]
     SectorSize {
         /// The disk's sector size in bytes.
         disk: u32,
@@ -240,10 +242,8 @@ pub fn image_disk(
     } else {
         let transfer = Transfer { medium: &medium, head, mask: &mask, source, threads, monitor };
         let backup = old_gates.foreign_backup(&head.header, &dirty);
-        let touched = gate::leaves_under(
-            &head.header,
-            old_gates.to_close().chain(new_gates.iter().copied()).chain(backup),
-        );
+        let touched =
+            gate::leaves_under(&head.header, old_gates.to_close().chain(new_gates.iter().copied()).chain(backup));
         let held = transfer.hold(&touched, &dirty, &scan.watched)?;
         let gate = Gate::new(&head.header, &new_gates, &held)?;
 

@@ -11,9 +11,7 @@ use serde::Serialize;
 
 use crate::disk::Disk;
 use crate::image::{FirmwareKind, KeyChannel, RegionKind, TableKind, WindowsFacts};
-use crate::packs::{
-    CaptureOptions, CaptureProgress, ImageStore, ImageSummary, SigningKeyFile, VerifyProgress, capture,
-};
+use crate::packs::{self, CaptureOptions, CaptureProgress, ImageStore, ImageSummary, SigningKeyFile, VerifyProgress};
 use crate::room::{ImageWish, Language};
 
 /// Where a command's result goes, and in which form.
@@ -87,7 +85,7 @@ fn table() -> Table {
 ///
 /// # Errors
 /// What refused the capture, with what to do.
-pub fn run_capture(
+pub fn capture(
     store: &ImageStore,
     key: &SigningKeyFile,
     disk: &dyn Disk,
@@ -95,7 +93,7 @@ pub fn run_capture(
     progress: &dyn Fn(CaptureProgress),
     to: &mut Output<'_>,
 ) -> anyhow::Result<()> {
-    let report = capture(disk, options, store, &key.signing_key(), progress)?;
+    let report = packs::capture(disk, options, store, &key.signing_key(), progress)?;
     if to.json {
         return to.json(&report);
     }

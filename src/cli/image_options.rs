@@ -118,7 +118,7 @@ pub(super) fn run(options: ImageOptions, language: Language, json: bool, out: &m
             let disk = FileDisk::open(&from, Access::ReadOnly)?;
             let facts = WindowsFacts { build, edition, product, generalized, skip_rearm, key_channel, firmware };
             let capture = CaptureOptions { image, leaf_bytes: LEAF_BYTES, facts, now: clock.now(), threads };
-            image::run_capture(&store, &key, &disk, &capture, &|_| {}, &mut to)?;
+            image::capture(&store, &key, &disk, &capture, &|_| {}, &mut to)?;
             Ok(true)
         }
         ImageCommand::List => image::list(&open(packs::Access::ReadOnly)?, &mut to).map(|()| true),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ed25519_dalek::SigningKey;
-use klonwerk::disk::Disk;
+use klonwerk::disk::{Access, Disk, DiskError, FileDisk};
 use klonwerk::image::layout::LayoutError;
 use klonwerk::image::ntfs::NtfsError;
 use klonwerk::image::{Extent, FirmwareKind, KeyChannel, LEAF_BYTES, Mask, WindowsFacts};
@@ -238,4 +238,17 @@ fn an_error_of_the_medium_ends_the_capture() {
     assert!(matches!(result, Err(CaptureError::Disk(_))), "{result:?}");
     // The right to write is free again.
     captured(&store, plain_disk(1, 1000), "a@1");
+}
+
+#[test]
+fn a_disk_that_is_a_file_is_captured_through_the_real_seam() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let path = folder.path().join("master.img");
+    let bytes = plain_disk(11, 7_000_000);
+    std::fs::write(&path, &bytes).unwrap();
+    let held = FileDisk::open(&path, Access::Exclusive).unwrap();
+    assert!(matches!(FileDisk::open(&path, Access::Exclusive), Err(DiskError::InUse { .. })));
+    capture(&held, &options("a@1"), &store, &key(), &|_| ()).unwrap();
+    assert!(restored(&store, "a@1") == bytes);
 }

@@ -52,7 +52,8 @@ pub(super) fn dirty_leaves(
         })?;
         for ((group, found), expected) in part.iter().zip(&lists) {
             let leaves = head.header.group(*group).zip(found.iter().zip(expected));
-            dirty.extend(leaves.filter(|(_, (found, expected))| **found != Some(**expected)).map(|(i, (_, e))| (i, *e)));
+            dirty
+                .extend(leaves.filter(|(_, (found, expected))| **found != Some(**expected)).map(|(i, (_, e))| (i, *e)));
         }
     }
     Ok(dirty)

@@ -46,11 +46,13 @@ pub(super) fn scan(
             let Some(expected) = head.groups.get(group as usize) else { break };
             let leaves: Vec<Leaf> = header.group(group).filter_map(|index| header.leaf(index)).collect();
             let read_before = hasher.read;
-            let hashes = match medium.check_stop().and_then(|()| hasher.hash(&leaves, |_, _| true).map_err(at("being read"))) {
-                Ok(hashes) => hashes,
-                Err(error) => return failure.set(error),
-            };
-            let same = hashes.iter().copied().collect::<Option<Vec<Hash>>>().is_some_and(|h| group_hash(&h) == *expected);
+            let hashes =
+                match medium.check_stop().and_then(|()| hasher.hash(&leaves, |_, _| true).map_err(at("being read"))) {
+                    Ok(hashes) => hashes,
+                    Err(error) => return failure.set(error),
+                };
+            let same =
+                hashes.iter().copied().collect::<Option<Vec<Hash>>>().is_some_and(|h| group_hash(&h) == *expected);
             {
                 let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                 found.read += hasher.read - read_before;

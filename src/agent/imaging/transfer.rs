@@ -412,7 +412,11 @@ mod tests {
         new[8192] = 1;
         let none = Mask::default();
         assert_eq!(differing(Some(&old), &new, 65536, 512, &none), [4096..12288]);
-        assert_eq!(differing(Some(&old), &new, 65536 + 512, 512, &none), [3584..11776], "blocks lie on the disk's grid");
+        assert_eq!(
+            differing(Some(&old), &new, 65536 + 512, 512, &none),
+            [3584..11776],
+            "blocks lie on the disk's grid"
+        );
         let mask = Mask::new(vec![Extent { start: 65536 + 4096, len: 512 }, Extent { start: 65536 + 8192, len: 100 }]);
         assert_eq!(differing(Some(&old), &new, 65536, 512, &mask), [4608..12288]);
         assert_eq!(differing(None, &new, 65536, 4096, &mask), [0..16384]);

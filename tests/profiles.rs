@@ -138,13 +138,13 @@ fn a_product_key_is_never_repeated() {
 }
 
 #[test]
-fn the_largest_files_are_answered_soon() {
+fn large_files_are_answered_soon() {
     let dir = set(None);
     let long = |line: &dyn Fn(usize) -> String| {
         let mut text = String::new();
         for i in 0.. {
             let line = line(i);
-            if text.len() + line.len() > (1 << 20) - 200 {
+            if text.len() + line.len() > 1 << 18 {
                 break;
             }
             text.push_str(&line);
@@ -166,8 +166,8 @@ fn the_largest_files_are_answered_soon() {
     text("r8.yaml", format!("title: \"{}\"\n", "BCDFG-".repeat(1 << 17)));
     let start = std::time::Instant::now();
     assert!(load(dir.path()).is_err());
-    // An optimised build takes well under a second a file; the bound is for what grows with the square.
-    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+    // All of them take some two seconds; what grows with the square took more than a minute.
+    assert!(start.elapsed().as_secs() < 40, "{:?}", start.elapsed());
 }
 
 #[test]

@@ -149,13 +149,7 @@ fn change(disk: &dyn Disk, parts: &[Extent], noise: &mut Noise) -> Result<u64, D
 }
 
 /// Writes garbage into masked clusters of partitions: free space, page files.
-fn litter(
-    disk: &dyn Disk,
-    header: &Header,
-    mask: &Mask,
-    budget: u64,
-    noise: &mut Noise,
-) -> Result<u64, DiskError> {
+fn litter(disk: &dyn Disk, header: &Header, mask: &Mask, budget: u64, noise: &mut Noise) -> Result<u64, DiskError> {
     let partitions = header.regions.iter().filter(|region| matches!(region.kind, RegionKind::Partition { .. }));
     let mut extents: Vec<Extent> = partitions.flat_map(|region| mask.within(region.extent)).collect();
     extents.retain(|extent| header.note.is_none_or(|note| note.overlap(extent).is_none()));

@@ -77,7 +77,9 @@ fn name(noise: &mut Noise, number: u64) -> String {
     let mut word = || SYLLABLES[noise.below(16) as usize];
     let stem = format!("{}{}{}", word(), word(), word());
     match folder {
-        "Windows/WinSxS" => format!("{folder}/amd64_{stem}_31bf3856ad364e35_10.0.{number}_none_{number:016x}/{stem}.{extension}"),
+        "Windows/WinSxS" => {
+            format!("{folder}/amd64_{stem}_31bf3856ad364e35_10.0.{number}_none_{number:016x}/{stem}.{extension}")
+        }
         "Program Files" => format!("{folder}/{}/{stem}{number}.{extension}", word()),
         "Users/Public/Documents" => format!("{folder}/Übung {number} für die Klasse ({stem}).{extension}"),
         _ => format!("{folder}/{stem}{number}.{extension}"),

@@ -45,7 +45,8 @@ impl FatBuilder {
         let mut folder = &mut self.root;
         let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
         for name in folders.split('/').filter(|name| !name.is_empty()) {
-            let found = folder.iter().position(|node| node.name == name && matches!(node.contents, Contents::Folder(_)));
+            let found =
+                folder.iter().position(|node| node.name == name && matches!(node.contents, Contents::Folder(_)));
             let at = found.unwrap_or_else(|| {
                 folder.push(Node { name: name.to_owned(), contents: Contents::Folder(Vec::new()) });
                 folder.len() - 1

@@ -161,11 +161,8 @@ impl Cells {
             self.change(at, 40, list);
         }
         if !key.subkeys.is_empty() {
-            let subkeys: Vec<(u32, u32)> = key
-                .subkeys
-                .iter()
-                .map(|(upper, (name, key))| (self.key(name, key, at), hash(upper)))
-                .collect();
+            let subkeys: Vec<(u32, u32)> =
+                key.subkeys.iter().map(|(upper, (name, key))| (self.key(name, key, at), hash(upper))).collect();
             let list = self.lists(&subkeys);
             self.change(at, 28, list);
         }

@@ -1,5 +1,7 @@
 //! Registry hives: what the simulation writes, the reader reads; damage never does harm.
 
+#![cfg(test)]
+
 use klonwerk::image::hive::{Hive, HiveError, Value, windows_facts};
 use klonwerk::image::{KeyChannel, WindowsFacts};
 use klonwerk::sim::volume::hive::HiveBuilder;

@@ -1,5 +1,7 @@
 //! Simulated masters: what is on them, what a school day does, and the judge that compares them.
 
+#![cfg(test)]
+
 #[path = "lab/ntfs.rs"]
 #[expect(dead_code, reason = "a part of them is needed here")]
 mod lab;

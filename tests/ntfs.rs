@@ -1,5 +1,7 @@
 //! Reading NTFS: volumes that real tools made, volumes that the simulation writes, and volumes that somebody damaged.
 
+#![cfg(test)]
+
 #[path = "lab/ntfs.rs"]
 mod lab;
 
@@ -267,6 +269,9 @@ fn simulated_volumes_satisfy_the_real_tools() {
     }
 }
 
+/// Where the small volume's file table begins.
+const MFT: usize = 3 * 4096;
+
 /// A small volume in memory, with a page file and an index of several nodes.
 fn small() -> Vec<u8> {
     static SMALL: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
@@ -314,6 +319,7 @@ fn sane(bytes: &[u8]) {
 #[test]
 fn the_small_volume_is_whole() {
     let bytes = small();
+    assert_eq!(u64::from_le_bytes(bytes[0x30..0x38].try_into().unwrap()) as usize * 4096, MFT);
     let seen = inspect(&bytes, bytes.len() as u64).unwrap();
     assert_eq!((seen.windows.build, total(&seen.zero)), (Some(19045), 2 * HEAD_BYTES));
 }
@@ -355,21 +361,11 @@ fn the_journal_decides() {
 #[test]
 fn a_flagged_volume_is_dirty() {
     let mut bytes = small();
-    // $Volume is record 3; its information ends in version 3.1 and the flags.
-    let record = bytes
-        .windows(22)
-        .position(|window| {
-            window
-                == [
-                    &[b'$', 0][..],
-                    &"Volume".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>(),
-                    &[0, 0, 0, 0, 0, 0, 0, 0],
-                ]
-                .concat()
-        })
-        .unwrap_or(0);
-    let version = record + bytes[record..].windows(4).position(|window| window == [3, 1, 0, 0]).unwrap();
-    bytes[version + 2] = 1;
+    // $Volume is record 3; its information is version 3.1, then the flags.
+    let record = MFT + 3 * 1024;
+    let information = [0, 0, 0, 0, 0, 0, 0, 0, 3, 1, 0, 0];
+    let at = bytes[record..record + 1024].windows(12).position(|window| window == information).unwrap();
+    bytes[record + at + 10] = 1;
     assert!(matches!(inspect(&bytes, bytes.len() as u64), Err(NtfsError::Dirty)));
 }
 
@@ -386,7 +382,7 @@ proptest! {
             // Boot sector, file table, all metadata at the start, anywhere.
             let at = match where_to {
                 0 => at.index(512),
-                1 => 3 * 4096 + at.index(140 << 10),
+                1 => MFT + at.index(140 << 10),
                 2 => at.index(1 << 20),
                 _ => at.index(bytes.len()),
             };
@@ -401,7 +397,7 @@ proptest! {
     #[test]
     fn wild_offsets_and_lengths_do_no_harm(record in 0usize..80, field in 0usize..255, value in prop::sample::select(vec![0u32, 1, 7, 0x18, 0xff, 0x400, 0xfff8, 0xffff, 0x7fff_ffff, 0xffff_fff8, u32::MAX])) {
         let mut bytes = small();
-        let at = 3 * 4096 + record * 1024 + field * 4;
+        let at = MFT + record * 1024 + field * 4;
         bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
         sane(&bytes);
     }

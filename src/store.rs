@@ -16,15 +16,26 @@ use crate::clock::Clock;
 use crate::job::{Epoch, IntentId, MachineState, RunId};
 use crate::room::MachineName;
 
+mod confirmations;
 mod intents;
+mod ledger;
 mod row;
 mod runs;
 mod schema;
 mod seal;
+mod sessions;
+mod settings;
 mod worker;
 
+pub use confirmations::{
+    Asked, ConfirmationChange, ConfirmationState, ConfirmationSummary, Imported, SharedInstallationId,
+    StoredConfirmation,
+};
+pub use ledger::{AttemptKind, AuditEntry, LedgerId, LedgerSums};
 pub use runs::{Change, MachineRun, NewMachineRun, NewRun, Run};
 pub use seal::{KeyError, StoreKey};
+pub use sessions::{AttemptId, HookAttempt, Session, SessionStanding, TokenHash};
+pub use settings::UnknownMachine;
 
 use row::{Failure, Scope};
 use seal::Seal;
@@ -122,6 +133,16 @@ pub enum StoreError {
         /// The run that it is in.
         run: RunId,
     },
+    /// A newer run has had the machine, so an older one is not taken up again.
+    #[error("run {run} is not taken up again for {machine}: run {by} came after it")]
+    Superseded {
+        /// The machine.
+        machine: MachineName,
+        /// The older run.
+        run: RunId,
+        /// The newest run.
+        by: RunId,
+    },
     /// A run without machines.
     #[error("a run needs at least one machine")]
     NoMachines,
@@ -142,6 +163,12 @@ pub enum StoreError {
     /// The intent was dealt with before, or its window is over.
     #[error("intent {0} is finished or expired; ask again with a new one")]
     IntentFinished(IntentId),
+    /// There is no such attempt.
+    #[error("there is no hook attempt {0}")]
+    NoSuchAttempt(AttemptId),
+    /// Another result was recorded for the attempt before.
+    #[error("hook attempt {0} has another result already, which stands; begin a new attempt")]
+    AttemptFinished(AttemptId),
 }
 
 struct Inner {

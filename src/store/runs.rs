@@ -161,6 +161,16 @@ fn refuse_if_busy(scope: &Scope<'_>, machine: &MachineName) -> Result<(), Failur
     }
 }
 
+/// Only the newest run of a machine may be taken up again: what an older one says about the disk no longer holds.
+fn refuse_if_superseded(scope: &Scope<'_>, run: RunId, machine: &MachineName) -> Result<(), Failure> {
+    let query = "SELECT max(run) FROM machine_run WHERE machine = ?1";
+    let newest = RunId(scope.tx.query_row(query, [machine.as_str()], |row| number(row, 0))?);
+    if newest == run {
+        return Ok(());
+    }
+    Err(StoreError::Superseded { machine: machine.clone(), run, by: newest }.into())
+}
+
 fn find_half_written(scope: &Scope<'_>, machine: &MachineName) -> rusqlite::Result<Option<RunId>> {
     let sql = "SELECT run FROM half_written WHERE machine = ?1";
     scope.tx.query_row(sql, [machine.as_str()], |row| number(row, 0).map(RunId)).optional()
@@ -320,8 +330,8 @@ impl Store {
     /// the half-written mark and, with the last machine, the run's end. Moving to the state that is there changes nothing.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] with what is there now; [`StoreError::MachineBusy`] when a machine run that was over would
-    /// be taken up again while another run has the machine.
+    /// [`StoreError::Conflict`] with what is there now; [`StoreError::Superseded`] when a machine run that was over would be
+    /// taken up again although a newer run has had the machine.
     pub fn advance(
         &self,
         run: RunId,
@@ -341,7 +351,7 @@ impl Store {
                 return Ok(found.epoch);
             }
             if found.state.is_final() && !to.is_final() {
-                refuse_if_busy(scope, &machine)?;
+                refuse_if_superseded(scope, run, &machine)?;
             }
             let epoch = Epoch(found.epoch.0.saturating_add(1));
             let state = to_json(&to)?;

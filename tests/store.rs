@@ -1,6 +1,7 @@
 //! The store through its public surface. `battery` is what any implementation has to pass; `file` is about the one file
 //! that the default implementation keeps; `kill` ends writers in the middle.
 #![cfg(target_os = "linux")]
+#![expect(clippy::expect_used, reason = "in a test, what is unexpected ends it")]
 
 #[path = "store/battery.rs"]
 mod battery;

@@ -226,8 +226,8 @@ mod tests {
             if place != other {
                 prop_assert!(seal.open(&["t", &other], &sealed).is_err());
             }
-            let other = format!("t{place}");
-            prop_assert!(seal.open(&[&other], &sealed).is_err());
+            let joined = format!("t{place}");
+            prop_assert!(seal.open(&[&joined], &sealed).is_err());
             prop_assert!(Seal::new(&StoreKey::new([8; 32])).open(&["t", &place], &sealed).is_err());
             let mut broken = sealed.clone();
             broken[flip.index(sealed.len())] ^= 1;

@@ -4,11 +4,11 @@
 //! tells the story:
 //!
 //! - domain, pure: [`secret`] [`clock`] [`room`] [`progress`] [`calendar`] [`activation`] [`profile`] [`job`] [`boot`]
-//! - cores, protocols and formats without I/O: [`image`] [`dhcp`] [`tftp`]
+//! - cores, protocols and formats without I/O: [`image`] [`dhcp`]
 //! - io, the edges: [`disk`] [`packs`] [`net`] [`store`]
-//! - servers: [`dhcp_server`] [`tftp_server`] [`http`] [`night`]; beside them [`agent`], which runs on the PCs
-//! - [`sim`]: simulated PCs, licensing service and disks, for the demo, rehearsals and tests
-//! - [`serve`], the composition root, and [`cli`], the only place that prints
+//! - servers: [`dhcp_server`]; beside it [`agent`], which runs on the PCs
+//! - [`sim`]: simulated volumes and masters, for rehearsals and tests
+//! - [`cli`], the only place that prints
 
 pub mod activation;
 pub mod boot;
@@ -23,7 +23,6 @@ pub mod secret;
 #[cfg(target_os = "linux")]
 pub mod dhcp;
 pub mod image;
-pub mod tftp;
 
 pub mod disk;
 #[cfg(target_os = "linux")]
@@ -36,16 +35,8 @@ pub mod store;
 pub mod agent;
 #[cfg(target_os = "linux")]
 pub mod dhcp_server;
-#[cfg(target_os = "linux")]
-pub mod http;
-#[cfg(target_os = "linux")]
-pub mod night;
-#[cfg(target_os = "linux")]
-pub mod tftp_server;
 
 #[cfg(target_os = "linux")]
 pub mod sim;
 
 pub mod cli;
-#[cfg(target_os = "linux")]
-pub mod serve;

@@ -123,6 +123,8 @@ fn firmware() {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
         socket.bind_device(Some(b"eth0")).unwrap();
         socket.set_broadcast(true).unwrap();
+        // One socket hears here what a room of PCs hears in the school.
+        socket.set_recv_buffer_size(4 << 20).unwrap();
         socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into()).unwrap();
         let socket = std::net::UdpSocket::from(socket);
         let hears = socket.try_clone().unwrap();

@@ -1,5 +1,7 @@
 //! What the activation tests share: keys, images, a confirmation store in memory, a night.
 
+#![expect(clippy::expect_used, reason = "a test that cannot be set up must fail")]
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;

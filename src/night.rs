@@ -215,6 +215,11 @@ impl Night {
         *self.profiles.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(profiles);
     }
 
+    /// The time that holds for the runner.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// The state store, to read from.
     pub fn store(&self) -> &Store {
         &self.store

@@ -58,7 +58,8 @@ fn language(text: &str) -> Result<Language, String> {
 
 /// The language of the environment (`LC_ALL`, `LC_MESSAGES`, `LANG`, in POSIX order), English where it says nothing.
 fn environment_language(variable: impl Fn(&str) -> Option<String>) -> Language {
-    let set = ["LC_ALL", "LC_MESSAGES", "LANG"].iter().filter_map(|name| variable(name)).find(|value| !value.is_empty());
+    let set =
+        ["LC_ALL", "LC_MESSAGES", "LANG"].iter().filter_map(|name| variable(name)).find(|value| !value.is_empty());
     match set {
         Some(value) if value.starts_with("de") => Language::De,
         _ => Language::En,

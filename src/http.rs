@@ -1,1 +1,3 @@
-//! To be written.
+//! HTTP: the only place that knows axum.
+
+pub mod boot_files;

@@ -6,9 +6,9 @@
 //! - domain, pure: [`secret`] [`clock`] [`room`] [`progress`] [`calendar`] [`activation`] [`profile`] [`job`] [`boot`]
 //! - cores, protocols and formats without I/O: [`image`] [`dhcp`] [`tftp`]
 //! - io, the edges: [`disk`] [`packs`] [`net`] [`store`]
-//! - servers: [`dhcp_server`] [`tftp_server`] [`http`] [`night`]; beside them [`agent`], which runs on the PCs
-//! - [`sim`]: simulated PCs, licensing service and disks, for the demo, rehearsals and tests
-//! - [`serve`], the composition root, and [`cli`], the only place that prints
+//! - servers: [`dhcp_server`] [`tftp_server`] [`http`]; beside them [`agent`], which runs on the PCs
+//! - [`sim`]: simulated volumes and masters, for rehearsals and tests
+//! - [`cli`], the only place that prints
 
 pub mod activation;
 pub mod boot;
@@ -39,13 +39,9 @@ pub mod dhcp_server;
 #[cfg(target_os = "linux")]
 pub mod http;
 #[cfg(target_os = "linux")]
-pub mod night;
-#[cfg(target_os = "linux")]
 pub mod tftp_server;
 
 #[cfg(target_os = "linux")]
 pub mod sim;
 
 pub mod cli;
-#[cfg(target_os = "linux")]
-pub mod serve;

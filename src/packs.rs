@@ -6,7 +6,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::image::leaf::LeafError;
 use crate::image::{Hash, manifest::ManifestError};
 use crate::room::{ImageRef, ImageWish};
 
@@ -63,9 +62,6 @@ pub enum PackError {
         pack: Hash,
         /// The leaf that was wanted.
         leaf: Hash,
-        /// What is wrong with it, where more than a checksum tells.
-        #[source]
-        source: Option<LeafError>,
     },
     /// A pack that is no pack.
     #[error("pack {pack} is damaged: {why}")]

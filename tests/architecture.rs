@@ -18,7 +18,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// Domain types that a lower layer may name although they live in a higher one: the pure vocabulary of images, which
 /// profiles, plans and facts speak.
-const VOCABULARY: &[(&str, &str)] = &[("profile", "image"), ("activation", "image"), ("job", "image"), ("boot", "image")];
+const VOCABULARY: &[(&str, &str)] =
+    &[("profile", "image"), ("activation", "image"), ("job", "image"), ("boot", "image")];
 
 fn layer(module: &str) -> Option<usize> {
     LAYERS.iter().position(|(_, modules)| modules.contains(&module))
@@ -63,8 +64,7 @@ fn used(text: &str) -> Vec<String> {
     let mut out = Vec::new();
     for line in product.lines().filter(|line| !line.trim_start().starts_with("//")) {
         for (at, _) in line.match_indices("crate::") {
-            let name: String =
-                line[at + 7..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            let name: String = line[at + 7..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
             if !name.is_empty() {
                 out.push(name);
             }

@@ -1,5 +1,7 @@
 //! Reading NTFS: volumes that real tools made, volumes that the simulation writes, and volumes that somebody damaged.
 
+#![cfg(test)]
+
 #[path = "lab/ntfs.rs"]
 mod lab;
 
@@ -12,6 +14,7 @@ use klonwerk::image::{Extent, Mask};
 use klonwerk::sim::volume::{NtfsBuilder, Written, noise};
 
 use lab::VolumeFile;
+use proptest::prelude::*;
 
 const MIB: u64 = 1 << 20;
 const MARK: &[u8; 16] = b"PAGEFILE-CONTENT";
@@ -263,5 +266,139 @@ fn simulated_volumes_satisfy_the_real_tools() {
         let seen = inspect(&volume, volume.bytes).unwrap();
         let masked = lab::free_clusters(&path) * u64::from(cluster_bytes) + MIB - HEAD_BYTES;
         assert_eq!(total(&seen.masked), masked);
+    }
+}
+
+/// Where the small volume's file table begins.
+const MFT: usize = 3 * 4096;
+
+/// A small volume in memory, with a page file and an index of several nodes.
+fn small() -> Vec<u8> {
+    static SMALL: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+    let build = || {
+        let mut volume = NtfsBuilder::new(4 * MIB, 4096, 3, "Small");
+        for i in 0..60 {
+            volume
+                .file(&format!("Windows/System32/config/file number {i}.txt"), lab::contents(i, i as usize * 9))
+                .unwrap();
+        }
+        let hive = klonwerk::sim::volume::hive::HiveBuilder::new().text(
+            r"Microsoft\Windows NT\CurrentVersion",
+            "CurrentBuild",
+            "19045",
+        );
+        volume.file("Windows/System32/config/SOFTWARE", hive.build()).unwrap();
+        volume.scattered("pagefile.sys", vec![1; 300_000], 5).unwrap();
+        volume.scattered("hiberfil.sys", vec![0; 100_000], 2).unwrap();
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4 * MIB).unwrap();
+        volume.build(&file, 0).unwrap();
+        let mut bytes = vec![0; 4 << 20];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 0).unwrap();
+        bytes
+    };
+    SMALL.get_or_init(build).clone()
+}
+
+/// Whatever a volume says, what comes out lies on it.
+fn sane(bytes: &[u8]) {
+    if let Ok(seen) = inspect(&bytes, bytes.len() as u64) {
+        for extents in [&seen.masked, &seen.zero] {
+            assert!(extents.iter().all(|extent| extent.len > 0 && extent.end() <= bytes.len() as u64));
+            assert!(extents.windows(2).all(|pair| pair[0].end() < pair[1].start));
+        }
+        assert!(seen.used_bytes <= bytes.len() as u64);
+    }
+    if let Ok(files) = FileSystem::open(&bytes, bytes.len() as u64) {
+        for path in ["pagefile.sys", "Windows/System32/config/SOFTWARE", "$Secure", "$Extend/x", "."] {
+            let _ = files.read_file(path);
+        }
+    }
+}
+
+#[test]
+fn the_small_volume_is_whole() {
+    let bytes = small();
+    assert_eq!(u64::from_le_bytes(bytes[0x30..0x38].try_into().unwrap()) as usize * 4096, MFT);
+    let seen = inspect(&bytes, bytes.len() as u64).unwrap();
+    assert_eq!((seen.windows.build, total(&seen.zero)), (Some(19045), 2 * HEAD_BYTES));
+}
+
+/// The journal of the small volume, with restart pages of a client that has or has not left.
+fn with_journal(version: u16, client: u16, flags: u16, magic: &[u8; 4]) -> Vec<u8> {
+    let mut bytes = small();
+    let at =
+        bytes.windows(4096).position(|window| window.iter().all(|byte| *byte == 0xff)).unwrap().next_multiple_of(4096);
+    for (page, newer) in [(at, 1u64), (at + 4096, 2)] {
+        let mut put =
+            |offset: usize, value: &[u8]| bytes[page + offset..page + offset + value.len()].copy_from_slice(value);
+        put(0, magic);
+        put(16, &4096u32.to_le_bytes());
+        put(24, &0x30u16.to_le_bytes());
+        put(26, &[0, 0]);
+        put(28, &version.to_le_bytes());
+        put(0x30, &newer.to_le_bytes());
+        // The older page always says that all is well.
+        put(0x30 + 12, &if newer == 1 { 0xffff } else { client }.to_le_bytes());
+        put(0x30 + 14, &if newer == 1 { 2 } else { flags }.to_le_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn the_journal_decides() {
+    let judge = |version, client, flags, magic| {
+        let bytes = with_journal(version, client, flags, magic);
+        inspect(&bytes, bytes.len() as u64)
+    };
+    assert!(judge(1, 0xffff, 0, b"RSTR").is_ok());
+    assert!(judge(1, 0, 2, b"RSTR").is_ok());
+    assert!(matches!(judge(1, 0, 0, b"RSTR"), Err(NtfsError::JournalNotClean)));
+    assert!(matches!(judge(2, 0xffff, 2, b"RSTR"), Err(NtfsError::FastStartup)));
+    assert!(matches!(judge(1, 0xffff, 2, b"BAAD"), Err(NtfsError::JournalNotClean)));
+}
+
+#[test]
+fn a_flagged_volume_is_dirty() {
+    let mut bytes = small();
+    // $Volume is record 3; its information is version 3.1, then the flags.
+    let record = MFT + 3 * 1024;
+    let information = [0, 0, 0, 0, 0, 0, 0, 0, 3, 1, 0, 0];
+    let at = bytes[record..record + 1024].windows(12).position(|window| window == information).unwrap();
+    bytes[record + at + 10] = 1;
+    assert!(matches!(inspect(&bytes, bytes.len() as u64), Err(NtfsError::Dirty)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn damage_never_does_harm(
+        changes in prop::collection::vec((0usize..4, any::<prop::sample::Index>(), any::<u8>()), 1..12),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut bytes = small();
+        for (where_to, at, value) in changes {
+            // Boot sector, file table, all metadata at the start, anywhere.
+            let at = match where_to {
+                0 => at.index(512),
+                1 => MFT + at.index(140 << 10),
+                2 => at.index(1 << 20),
+                _ => at.index(bytes.len()),
+            };
+            bytes[at] = value;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        sane(&bytes);
+    }
+
+    #[test]
+    fn wild_offsets_and_lengths_do_no_harm(record in 0usize..80, field in 0usize..255, value in prop::sample::select(vec![0u32, 1, 7, 0x18, 0xff, 0x400, 0xfff8, 0xffff, 0x7fff_ffff, 0xffff_fff8, u32::MAX])) {
+        let mut bytes = small();
+        let at = MFT + record * 1024 + field * 4;
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        sane(&bytes);
     }
 }

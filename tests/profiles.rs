@@ -1,5 +1,7 @@
 //! Profiles through the public surface: the sample school, sets with faults, and whatever bytes a file can hold.
 
+#![expect(clippy::expect_used, reason = "a test stops where its set-up fails")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -133,6 +135,39 @@ fn a_product_key_is_never_repeated() {
     for part in KEY.split('-') {
         assert!(!shown.contains(part), "{part}");
     }
+}
+
+#[test]
+fn large_files_are_answered_soon() {
+    let dir = set(None);
+    let long = |line: &dyn Fn(usize) -> String| {
+        let mut text = String::new();
+        for i in 0.. {
+            let line = line(i);
+            if text.len() + line.len() > 1 << 18 {
+                break;
+            }
+            text.push_str(&line);
+        }
+        text
+    };
+    let head = "image: win11\nactivation: none\ntitle: x\nmachines:\n";
+    let machines = long(&|i| format!("  - {{ name: M{i}, mac: '5254{i:08x}' }}\n"));
+    let hooks = long(&|i| format!("  - lock-screen-{i}\n"));
+    let fields = long(&|i| format!("field-{i}: x\n"));
+    let twice = long(&|_| "a: b\n".to_owned());
+    let text = |name: &str, text: String| fs::write(dir.path().join("rooms").join(name), text).expect("write");
+    text("r2.yaml", format!("{head}{machines}"));
+    text("r3.yaml", format!("{head}  - {{ name: A, mac: '525400000a0a' }}\nhooks:\n{hooks}"));
+    text("r4.yaml", fields);
+    text("r5.yaml", twice);
+    text("r6.yaml", "[".repeat(1 << 19));
+    text("r7.yaml", "a: ".repeat(1 << 18));
+    text("r8.yaml", format!("title: \"{}\"\n", "BCDFG-".repeat(1 << 17)));
+    let start = std::time::Instant::now();
+    assert!(load(dir.path()).is_err());
+    // All of them take some two seconds; what grows with the square took more than a minute.
+    assert!(start.elapsed().as_secs() < 40, "{:?}", start.elapsed());
 }
 
 #[test]

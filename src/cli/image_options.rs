@@ -98,16 +98,27 @@ pub(super) fn run(options: ImageOptions, language: Language, json: bool, out: &m
         ImageStore::open_as(&images, access).with_context(|| format!("cannot open the images in {}", images.display()))
     };
     match options.command {
-        ImageCommand::Capture { from, name, build, edition, product, generalized, skip_rearm, key_channel, firmware } => {
+        ImageCommand::Capture {
+            from,
+            name,
+            build,
+            edition,
+            product,
+            generalized,
+            skip_rearm,
+            key_channel,
+            firmware,
+        } => {
             let image = image_ref(&name, &clock)?;
-            std::fs::create_dir_all(&options.state)
-                .with_context(|| format!("cannot make the folder {}; give another one with --state", options.state.display()))?;
+            std::fs::create_dir_all(&options.state).with_context(|| {
+                format!("cannot make the folder {}; give another one with --state", options.state.display())
+            })?;
             let store = open(packs::Access::Exclusive)?;
             let key = SigningKeyFile::open_or_create(&key)?;
             let disk = FileDisk::open(&from, Access::ReadOnly)?;
             let facts = WindowsFacts { build, edition, product, generalized, skip_rearm, key_channel, firmware };
             let capture = CaptureOptions { image, leaf_bytes: LEAF_BYTES, facts, now: clock.now(), threads };
-            image::run_capture(&store, &key, &disk, &capture, &|_| {}, &mut to)?;
+            image::capture(&store, &key, &disk, &capture, &|_| {}, &mut to)?;
             Ok(true)
         }
         ImageCommand::List => image::list(&open(packs::Access::ReadOnly)?, &mut to).map(|()| true),
@@ -119,7 +130,8 @@ pub(super) fn run(options: ImageOptions, language: Language, json: bool, out: &m
         }
         ImageCommand::Gc { grace_hours } => {
             let store = open(packs::Access::Exclusive)?;
-            image::gc(&store, Duration::from_secs(grace_hours.saturating_mul(3600)), clock.now(), &mut to).map(|()| true)
+            image::gc(&store, Duration::from_secs(grace_hours.saturating_mul(3600)), clock.now(), &mut to)
+                .map(|()| true)
         }
     }
 }

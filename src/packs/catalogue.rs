@@ -97,7 +97,7 @@ impl Catalogue {
 
     /// All leaves with the number of their pack, for marking.
     pub(super) fn places(&self) -> impl Iterator<Item = (&Hash, &Pack, u64)> {
-        self.places.iter().filter_map(|(leaf, _)| self.find(leaf).map(|(pack, entry)| (leaf, pack, entry.bytes())))
+        self.places.keys().filter_map(|leaf| self.find(leaf).map(|(pack, entry)| (leaf, pack, entry.bytes())))
     }
 
     fn slot(&self, pack: &Hash) -> Option<usize> {

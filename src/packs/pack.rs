@@ -66,15 +66,13 @@ impl Entry {
 
     /// From an entry head.
     fn of_head(offset: usize, head: &[u8]) -> Option<Self> {
-        let mut entry = Self {
+        let entry = Self {
             leaf: Hash(*head.first_chunk()?),
             offset: u32::try_from(offset).ok()?,
             raw_len: number(head, 32)?,
             packed_len: number(head, 36)?,
         };
-        let fits = entry.raw_len <= MAX_LEAF && entry.packed_len as usize <= MAX_PACKED;
-        entry.offset = if fits { entry.offset } else { return None };
-        Some(entry)
+        (entry.raw_len <= MAX_LEAF && entry.packed_len as usize <= MAX_PACKED).then_some(entry)
     }
 }
 
@@ -94,7 +92,7 @@ pub(super) fn name_of(file_name: &str) -> Option<Hash> {
 /// Reads one leaf and checks that it is what was stored.
 pub(super) fn read_leaf(file: &File, path: &Path, pack: &Hash, entry: &Entry) -> Result<PackedLeaf, PackError> {
     let mut bytes = vec![0; ENTRY_HEAD + entry.packed_len as usize];
-    let damaged = || PackError::DamagedLeaf { pack: *pack, leaf: entry.leaf, source: None };
+    let damaged = || PackError::DamagedLeaf { pack: *pack, leaf: entry.leaf };
     file.read_exact_at(&mut bytes, entry.offset.into()).map_err(|error| match error.kind() {
         std::io::ErrorKind::UnexpectedEof => damaged(),
         _ => io_error("read", path)(error),

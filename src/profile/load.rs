@@ -196,17 +196,21 @@ fn search_elsewhere(dir: &Path, read: &[PathBuf], faults: &mut Vec<Fault>) {
     }
 }
 
+/// Notes the product keys of a text, one a line.
 fn note_keys(text: &str, recorder: &Recorder) {
+    let (mut line, mut line_start, mut seen) = (1, 0, 0);
     let mut last_line = 0;
     for range in masking::find(text) {
-        let before = text.get(..range.start).unwrap_or_default();
-        let line = u32::try_from(before.matches('\n').count() + 1).unwrap_or(u32::MAX);
-        let start = before.rfind('\n').map_or(0, |at| at + 1);
-        let column = before.get(start..).unwrap_or_default().chars().count() + 1;
-        let width = text.get(range).unwrap_or_default().chars().count();
+        for (at, _) in text.get(seen..range.start).unwrap_or_default().match_indices('\n') {
+            line += 1;
+            line_start = seen + at + 1;
+        }
+        seen = range.start;
         if line != last_line {
+            let length = |range| text.get(range).map_or(0, |part: &str| part.chars().count());
             let short = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-            recorder.note(Spot { line, column: short(column), width: short(width) }, FaultKind::ProductKey);
+            let spot = Spot { line, column: short(length(line_start..range.start) + 1), width: short(length(range)) };
+            recorder.note(spot, FaultKind::ProductKey);
         }
         last_line = line;
     }

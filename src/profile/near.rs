@@ -1,12 +1,18 @@
 //! Guesses which name was meant.
 
+/// A guess is worth no more time than this; there are about 600 time zones.
+const MOST_CANDIDATES: usize = 1000;
+
 /// The candidate that differs least from `word`, if it differs little enough to be a typing error.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let word = folded(word);
     let most = (word.len() / 3).clamp(1, 3);
     candidates
         .into_iter()
-        .map(|candidate| (distance(&word, &folded(candidate)), candidate))
+        .take(MOST_CANDIDATES)
+        .map(|candidate| (folded(candidate), candidate))
+        .filter(|(letters, _)| letters.len().abs_diff(word.len()) <= most)
+        .map(|(letters, candidate)| (distance(&word, &letters), candidate))
         .filter(|(distance, _)| *distance <= most)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate.to_owned())

@@ -1,7 +1,7 @@
 //! From what the files say to the checked model: values are read, references are followed, strategies are held against
 //! images. Whatever is wrong is noted, and the rest goes on with a stand-in, so that one fault does not cause others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,9 +39,9 @@ pub(super) struct RoomInput<'a> {
 /// The names that a site lists, well formed or not: what is listed with a fault is not missing as well.
 #[derive(Debug, Default)]
 struct Listed {
-    images: Vec<String>,
-    keys: Vec<String>,
-    hooks: Vec<String>,
+    images: BTreeSet<String>,
+    keys: BTreeSet<String>,
+    hooks: BTreeSet<String>,
 }
 
 /// What must be unique in the whole school, with its first place.
@@ -146,14 +146,14 @@ fn optional_text(field: &Field<String>, recorder: &Recorder) -> Option<String> {
 fn named<N: Ord + std::str::FromStr, T, M>(
     field: &Field<wire::Named<T>>,
     what: Named,
-    listed: &mut Vec<String>,
+    listed: &mut BTreeSet<String>,
     recorder: &Recorder,
     read: impl Fn(&T, Spot) -> Option<M>,
 ) -> BTreeMap<N, M> {
     let mut entries = BTreeMap::new();
     for (name, content) in field.value.iter().flat_map(|named| &named.0) {
         let Some((text, at)) = optional(name) else { continue };
-        listed.push(text.clone());
+        listed.insert(text.clone());
         let name = text.parse::<N>();
         if name.is_err() {
             recorder.note(at, FaultKind::BadName { named: what, text: text.clone() });

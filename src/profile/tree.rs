@@ -6,6 +6,7 @@
 //! [`wire`]: super::wire
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::de::value::StrDeserializer;
@@ -56,7 +57,8 @@ pub(super) struct Recorder {
     file: PathBuf,
     lines: Vec<String>,
     faults: RefCell<Vec<Fault>>,
-    keys: RefCell<Vec<Spot>>,
+    /// The product key of each line that has one.
+    keys: RefCell<BTreeMap<u32, Spot>>,
 }
 
 impl Recorder {
@@ -76,8 +78,8 @@ impl Recorder {
 
     pub(super) fn note(&self, spot: Spot, kind: FaultKind) {
         if kind == FaultKind::ProductKey {
-            self.keys.borrow_mut().push(spot);
-        } else if self.keys.borrow().iter().any(|key| spot.covers(*key)) {
+            self.keys.borrow_mut().insert(spot.line, spot);
+        } else if self.keys.borrow().get(&spot.line).is_some_and(|key| spot.covers(*key)) {
             // That the value is a product key is what is wrong with it.
             return;
         }

@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::image::Extent;
 
+pub mod fat;
 mod files;
+pub mod hive;
 mod index;
 pub mod noise;
 mod plan;

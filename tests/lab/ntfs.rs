@@ -1,5 +1,7 @@
 //! Real NTFS volumes, made and read with the tools of the ntfs-3g package: mkntfs, ntfs-3g (FUSE), ntfscat, ntfsinfo.
 
+#![cfg(test)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};

@@ -11,17 +11,23 @@ const FIVE: usize = 5;
 /// The most characters between two groups: a dash with a blank at either side.
 const WIDEST_GAP: usize = 3;
 
-/// The places of product keys in `text`, in bytes: five groups of five letters and digits, however they are parted, and
-/// 25 of them in one piece. What only looks like a key counts too, since it may be one with a typing error.
+/// The places of product keys in `text`, in bytes, in order and apart: five groups of five letters and digits, however
+/// they are parted, and 25 of them in one piece. What only looks like a key counts too, since it may be one with a typing
+/// error; keys that share a group are one place.
 pub fn find(text: &str) -> Vec<Range<usize>> {
     let words = words(text);
-    let mut found = Vec::new();
+    let mut found: Vec<Range<usize>> = Vec::new();
     for (i, word) in words.iter().enumerate() {
-        if text.get(word.clone()).is_some_and(|word| word.len() == FIVE * FIVE && is_key(&grouped(word))) {
-            found.push(word.clone());
-        } else if let Some(range) = words.get(i..i + FIVE).and_then(|groups| five_groups(text, groups)) {
-            // Six groups in a row are two keys as far as can be told; both are found.
-            found.push(range);
+        let one_piece = text.get(word.clone()).is_some_and(|word| word.len() == FIVE * FIVE && is_key(&grouped(word)));
+        let range = match words.get(i..i + FIVE) {
+            _ if one_piece => Some(word.clone()),
+            Some(groups) => five_groups(text, groups),
+            None => None,
+        };
+        match (range, found.last_mut()) {
+            (Some(range), Some(last)) if range.start < last.end => last.end = last.end.max(range.end),
+            (Some(range), _) => found.push(range),
+            (None, _) => {}
         }
     }
     found
@@ -33,8 +39,12 @@ pub fn mask(text: &str) -> Cow<'_, str> {
     if found.is_empty() {
         return Cow::Borrowed(text);
     }
-    let inside = |at: usize| found.iter().any(|range| range.contains(&at));
-    let masked = text.char_indices().map(|(at, c)| if inside(at) && c.is_ascii_alphanumeric() { 'X' } else { c });
+    let mut keys = found.iter().peekable();
+    let masked = text.char_indices().map(|(at, c)| {
+        while keys.next_if(|key| key.end <= at).is_some() {}
+        let inside = keys.peek().is_some_and(|key| key.contains(&at));
+        if inside && c.is_ascii_alphanumeric() { 'X' } else { c }
+    });
     Cow::Owned(masked.collect())
 }
 

@@ -82,7 +82,7 @@ fn image(wish: &str, at: Spot, known: Known<'_>, recorder: &Recorder) -> Option<
         return None;
     };
     if let Some((_, listed)) = known
-        && !listed.images.iter().any(|name| name == wish.name.as_str())
+        && !listed.images.contains(wish.name.as_str())
     {
         let near = nearest(wish.name.as_str(), listed.images.iter().map(String::as_str));
         recorder.note(at, FaultKind::DanglingImage { image: wish.name.clone(), near });

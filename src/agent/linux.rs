@@ -1,0 +1,1 @@
+//! What the agent needs to know of Linux: which disk to write.

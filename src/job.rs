@@ -1,6 +1,6 @@
 //! Re-cloning as decisions: what a run does, step by step, and how far each machine has come.
 //!
-//! [`state`] is one machine's part of a run as a state machine; [`intent`] is something asked for, which expires. Pure:
+//! [`plan`] is what will be done, [`state`] is one machine's part of a run as a state machine; [`intent`] is something asked for, which expires. Pure:
 //! the clock's time is handed in, nothing is stored or sent here.
 
 use std::fmt;
@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub mod intent;
+pub mod plan;
 pub mod state;
 
 pub use intent::{Intent, IntentId, IntentKind};

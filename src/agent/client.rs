@@ -19,14 +19,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
-use crate::agent::imaging::{ImageSource, PackedLeaf, SourceError};
+use crate::activation::hook::ConfirmationAnswer;
+use crate::agent::imaging::{Declined, ImageSource, PackedLeaf, SourceError};
 use crate::agent::protocol::{
-    CheckIn, CheckInAnswer, ConfirmationRefused, ConfirmationReply, ConfirmationWanted, FRAME_HEAD, GroupsWanted,
-    HookResult, ImagingReport, LeavesWanted, MAX_GROUPS_PER_REQUEST, MAX_LEAVES_PER_REQUEST, Refusal, WindowsCheckIn,
-    WindowsWork,
+    CheckIn, CheckInAnswer, ConfirmationRefused, ConfirmationWanted, FRAME_HEAD, GroupsWanted, HookResult,
+    ImagingReport, LeavesWanted, MAX_GROUPS_PER_REQUEST, MAX_LEAVES_PER_REQUEST, Refusal, WindowsCheckIn, WindowsWork,
 };
-use crate::image::Hash;
 use crate::image::manifest::{ManifestError, SignedHead};
+use crate::image::{GROUP_LEAVES, Hash};
 use crate::secret::Secret;
 
 /// Why the server could not be reached or did not do what was asked.
@@ -156,7 +156,7 @@ impl Client {
     }
 
     /// Asks for a confirmation ID.
-    pub fn confirmation(&self, wanted: &ConfirmationWanted) -> Result<ConfirmationReply, ClientError> {
+    pub fn confirmation(&self, wanted: &ConfirmationWanted) -> Result<ConfirmationAnswer, ClientError> {
         self.json("a confirmation ID", "windows/confirmation", wanted)
     }
 
@@ -191,11 +191,7 @@ impl Client {
         })
     }
 
-    fn send(
-        &self,
-        path: &str,
-        body: Option<&impl Serialize>,
-    ) -> Result<ureq::http::Response<ureq::Body>, Trouble> {
+    fn send(&self, path: &str, body: Option<&impl Serialize>) -> Result<ureq::http::Response<ureq::Body>, Trouble> {
         let url = format!("{}/agent/v1/{path}", self.server);
         let bearer = self.bearer.as_ref().map(|token| format!("Bearer {}", token.expose()));
         let sent = match body {
@@ -222,7 +218,8 @@ fn check(what: &'static str, status: u16, bytes: &[u8]) -> Result<(), Trouble> {
     if (200..300).contains(&status) {
         return Ok(());
     }
-    let why = serde_json::from_slice::<Refusal>(bytes).map_or_else(|_| format!("no reason given for {what}"), |r| r.error);
+    let why =
+        serde_json::from_slice::<Refusal>(bytes).map_or_else(|_| format!("no reason given for {what}"), |r| r.error);
     let refused = ClientError::Refused { status, why };
     // A server that is starting, stopping or out of breath says so with 5xx and 429; anything else is its last word.
     if status >= 500 || status == 429 { Err(Trouble::Passing(refused.into())) } else { Err(Trouble::Final(refused)) }
@@ -261,8 +258,8 @@ fn retry<T>(patience: Patience, server: &str, mut work: impl FnMut() -> Result<T
 
 fn fetch_authority(server: &str, pin: &Hash) -> Result<Vec<u8>, Trouble> {
     let (host, port) = split_address(server).ok_or_else(|| Trouble::Final(ClientError::Address(server.to_owned())))?;
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| Trouble::Final(ClientError::Address(server.to_owned())))?;
+    let name =
+        ServerName::try_from(host.to_owned()).map_err(|_| Trouble::Final(ClientError::Address(server.to_owned())))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -391,17 +388,17 @@ impl RemoteImage {
             body.read_exact(&mut zstd).map_err(|e| Interrupted::Trouble(Trouble::passing(e)))?;
             self.client.fetched.fetch_add(FRAME_HEAD as u64 + u64::from(len), Ordering::Relaxed);
             if left.remove(&index).is_some() {
-                sink(index, PackedLeaf { raw_len, zstd }).map_err(Interrupted::Sink)?;
+                sink(index, PackedLeaf { raw_len, zstd }).map_err(Interrupted::Declined)?;
             }
         }
     }
 }
 
-type Sink<'a> = &'a mut dyn FnMut(u64, PackedLeaf) -> Result<(), SourceError>;
+type Sink<'a> = &'a mut dyn FnMut(u64, PackedLeaf) -> Result<(), Declined>;
 
 enum Interrupted {
     Trouble(Trouble),
-    Sink(SourceError),
+    Declined(Declined),
 }
 
 fn split_head(head: &[u8; FRAME_HEAD]) -> (u64, u32, u32) {
@@ -409,21 +406,33 @@ fn split_head(head: &[u8; FRAME_HEAD]) -> (u64, u32, u32) {
     (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u32::from_le_bytes([i, j, k, l]), u32::from_le_bytes([m, n, o, p]))
 }
 
-fn source_error(error: ClientError) -> SourceError {
-    SourceError::Unavailable { source: Box::new(error) }
+impl RemoteImage {
+    fn failed(&self, what: &'static str) -> impl FnOnce(ClientError) -> SourceError {
+        let from = self.client.server.clone();
+        move |source| SourceError::Failed { what, from, source: Box::new(source) }
+    }
 }
 
 impl ImageSource for RemoteImage {
     fn mask(&self) -> Result<Vec<u8>, SourceError> {
-        self.client.bytes("the mask", &format!("images/{}/mask", self.root), None::<&()>).map_err(source_error)
+        let path = format!("images/{}/mask", self.root);
+        self.client.bytes("the mask", &path, None::<&()>).map_err(self.failed("mask"))
     }
 
-    fn leaf_hashes(&self, groups: &[u64]) -> Result<Vec<u8>, SourceError> {
-        let mut out = Vec::new();
+    fn leaf_hashes(&self, groups: &[u64]) -> Result<Vec<Vec<Hash>>, SourceError> {
+        let mut out = Vec::with_capacity(groups.len());
         for groups in groups.chunks(MAX_GROUPS_PER_REQUEST) {
             let wanted = GroupsWanted { groups: groups.to_vec() };
             let path = format!("images/{}/groups", self.root);
-            out.extend(self.client.bytes("leaf hashes", &path, Some(&wanted)).map_err(source_error)?);
+            let bytes = self.client.bytes("leaf hashes", &path, Some(&wanted)).map_err(self.failed("leaf hashes"))?;
+            let all: Vec<Hash> = bytes.as_chunks::<32>().0.iter().map(|chunk| Hash(*chunk)).collect();
+            let mut rest = all.as_slice();
+            for _ in groups {
+                // The last group of an image may be shorter; whether the lengths are right, its signed hash tells.
+                let (group, tail) = rest.split_at(rest.len().min(GROUP_LEAVES as usize));
+                out.push(group.to_vec());
+                rest = tail;
+            }
         }
         Ok(out)
     }
@@ -431,23 +440,22 @@ impl ImageSource for RemoteImage {
     fn leaves(&self, wanted: &[(u64, Hash)], sink: Sink<'_>) -> Result<(), SourceError> {
         let mut left: BTreeMap<u64, Hash> = wanted.iter().copied().collect();
         while !left.is_empty() {
-            let mut refused = None;
+            let mut declined = None;
             let before = left.len();
             let done = retry(self.client.patience, &self.client.server, || match self.stream(&mut left, sink) {
                 Ok(()) => Ok(()),
                 Err(Interrupted::Trouble(trouble)) => Err(trouble),
-                Err(Interrupted::Sink(error)) => {
-                    refused = Some(error);
+                Err(Interrupted::Declined(reason)) => {
+                    declined = Some(reason);
                     Ok(())
                 }
             });
-            if let Some(error) = refused {
-                return Err(error);
+            if let Some(reason) = declined {
+                return Err(reason.into());
             }
-            done.map_err(source_error)?;
+            done.map_err(self.failed("leaves"))?;
             if left.len() == before {
-                let missing = left.keys().next().copied().unwrap_or_default();
-                return Err(SourceError::Missing { leaf: missing });
+                return Err(SourceError::Absent { what: "leaves", from: self.client.server.clone() });
             }
         }
         Ok(())

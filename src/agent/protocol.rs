@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::activation::confirmation::{ConfirmationError, ConfirmationId, InstallationId, ProductRef};
+use crate::activation::confirmation::{InstallationId, ProductRef};
 use crate::activation::hook::{ActivationOrder, ActivationReport};
 use crate::image::{Hash, WindowsFacts};
 use crate::profile::model::DiskRule;
@@ -224,7 +224,8 @@ pub enum HookResult {
     },
 }
 
-/// Asks for the confirmation ID of an installation ID.
+/// Asks for the confirmation ID of an installation ID; the answer is a
+/// [`crate::activation::hook::ConfirmationAnswer`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfirmationWanted {
     /// Today's installation ID.
@@ -242,41 +243,6 @@ pub struct ConfirmationRefused {
     pub product: ProductRef,
     /// The code that Windows gave, as a number.
     pub code: u32,
-}
-
-/// A confirmation ID on its way over pinned TLS, to one hook attempt. The only serialised form of it.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct Released {
-    installation_id: InstallationId,
-    confirmation_id: String,
-}
-
-impl std::fmt::Debug for Released {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Released(***)")
-    }
-}
-
-impl Released {
-    /// Makes the message.
-    pub fn new(installation_id: InstallationId, confirmation_id: &ConfirmationId) -> Self {
-        Self { installation_id, confirmation_id: confirmation_id.expose().to_owned() }
-    }
-
-    /// Reads the message.
-    pub fn open(self) -> Result<(InstallationId, ConfirmationId), ConfirmationError> {
-        Ok((self.installation_id, ConfirmationId::parse(&self.confirmation_id)?))
-    }
-}
-
-/// What the server answers to [`ConfirmationWanted`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "answer")]
-pub enum ConfirmationReply {
-    /// There is one.
-    Found(Released),
-    /// There is none; the installation ID is recorded as pending.
-    Pending,
 }
 
 /// An error as the server sends it.

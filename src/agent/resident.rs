@@ -6,14 +6,14 @@
 
 use std::time::Duration;
 
+use crate::activation::codes::Code;
 use crate::activation::confirmation::{InstallationId, ProductRef};
 use crate::activation::hook::{self, ConfirmationAnswer, ConfirmationDesk, DeskError};
 use crate::activation::licensing::LicensingService;
 use crate::agent::client::{Client, ClientError, Patience};
 use crate::agent::note::{Note, NoteError};
 use crate::agent::protocol::{
-    Afterwards, ConfirmationRefused, ConfirmationReply, ConfirmationWanted, HookResult, WindowsAction, WindowsCheckIn,
-    WindowsHook,
+    Afterwards, ConfirmationRefused, ConfirmationWanted, HookResult, WindowsAction, WindowsCheckIn, WindowsHook,
 };
 use crate::image::WindowsFacts;
 use crate::room::{Mac, MachineName};
@@ -69,8 +69,7 @@ pub enum Next {
 pub fn run(host: &mut dyn WindowsHost, patience: Patience) -> Result<Next, ResidentError> {
     let note = Note::decode(&host.note().map_err(ResidentError::ReadNote)?)?;
     let client = Client::connect(&note.server, &note.pin, patience)?.with_bearer(&note.credential);
-    let hello =
-        WindowsCheckIn { mac: host.mac(), computer_name: host.computer_name(), windows: host.facts() };
+    let hello = WindowsCheckIn { mac: host.mac(), computer_name: host.computer_name(), windows: host.facts() };
     let work = client.windows_check_in(&hello)?;
     for hook in &work.hooks {
         let (result, restart) = perform(host, &client, hook);
@@ -128,29 +127,22 @@ struct ServerDesk<'a> {
 }
 
 fn desk_error(error: ClientError) -> DeskError {
-    DeskError { source: Box::new(error) }
+    DeskError { reason: chain(&error) }
 }
 
 impl ConfirmationDesk for ServerDesk<'_> {
     fn confirmation(&mut self, iid: &InstallationId, product: &ProductRef) -> Result<ConfirmationAnswer, DeskError> {
         let wanted = ConfirmationWanted { installation_id: iid.clone(), product: product.clone() };
-        match self.client.confirmation(&wanted).map_err(desk_error)? {
-            ConfirmationReply::Pending => Ok(ConfirmationAnswer::Pending),
-            ConfirmationReply::Found(released) => {
-                let (iid, cid) = released.open().map_err(|source| DeskError { source: Box::new(source) })?;
-                Ok(ConfirmationAnswer::Found { cid, iid })
-            }
-        }
+        self.client.confirmation(&wanted).map_err(desk_error)
     }
 
     fn pending(&mut self, _iid: &InstallationId, _product: &ProductRef) -> Result<(), DeskError> {
-        // Asking for a confirmation ID records the installation ID as pending on the server, in the same transaction.
+        // Asking for a confirmation ID records the installation ID as pending on the server, in the same request.
         Ok(())
     }
 
-    fn stale(&mut self, iid: &InstallationId, product: &ProductRef, code: crate::activation::codes::Code) -> Result<(), DeskError> {
-        let refused =
-            ConfirmationRefused { installation_id: iid.clone(), product: product.clone(), code: code.0 };
+    fn stale(&mut self, iid: &InstallationId, product: &ProductRef, code: Code) -> Result<(), DeskError> {
+        let refused = ConfirmationRefused { installation_id: iid.clone(), product: product.clone(), code: code.0 };
         self.client.confirmation_refused(&refused).map_err(desk_error)
     }
 }

@@ -1,8 +1,8 @@
 //! One visit of the imaging agent: check in, bring the disk back to the image, report.
 
 use std::process::Command;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::agent::client::{Client, ClientError, Patience, RemoteImage};
@@ -11,7 +11,9 @@ use crate::agent::note::{Note, NoteError};
 use crate::agent::protocol::{CheckIn, CheckInAnswer, HookResult, ImagingReport, OfflineHook, Work};
 use crate::disk::Disk;
 use crate::image::Hash;
+use crate::image::layout::gates_of;
 use crate::image::manifest::ManifestError;
+use crate::image::ntfs::ReadAt;
 use crate::profile::model::DiskRule;
 use crate::progress::{ImagingEvent, ImagingTotals, Monitor};
 use crate::room::{Mac, MachineName, MachineUuid};
@@ -157,21 +159,44 @@ fn restore(
         machine: work.machine.clone(),
         credential: work.credential.clone(),
     };
-    let hooks = |_disk: &dyn Disk| -> Result<(), String> {
+    let mut hooks = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         for hook in &work.offline_hooks {
             monitor.event(ImagingEvent::OfflineHook { hook: hook.name.clone() });
             let result = run_offline(hook, work);
-            let failed = matches!(result, HookResult::Failed { .. });
-            session.report(&ImagingReport::Hook { index: hook.index, result }).map_err(|error| error.to_string())?;
-            if failed {
-                return Err(format!("the hook {} failed on the written disk", hook.name));
+            let failure = match &result {
+                HookResult::Failed { why } => Some(why.clone()),
+                HookResult::Done { .. } | HookResult::Activation { .. } => None,
+            };
+            session.report(&ImagingReport::Hook { index: hook.index, result })?;
+            if let Some(why) = failure {
+                return Err(why.into());
             }
         }
         Ok(())
     };
-    let options = ImagingOptions { threads: visitor.threads, note: Some(note.encode()?), offline_hooks: &hooks };
-    let relay = Relay { session, monitor, last: Mutex::new(None) };
-    Ok(image_disk(disk.as_ref(), &head, &RemoteImage::new(session, work.root), &options, &relay, stop)?)
+    let old_gates = |disk: &dyn Disk| gates_of(&Whole(disk), disk.size(), disk.sector_bytes());
+    let mut options = ImagingOptions::new(&old_gates);
+    options.threads = visitor.threads;
+    options.note = head.header.note.is_some().then(|| note.encode()).transpose()?;
+    if !work.offline_hooks.is_empty() {
+        options.hooks = Some(&mut hooks);
+    }
+    let source = RemoteImage::new(session, work.root);
+    let relay = Relay { session, monitor, stop, last: Mutex::new(None), refused: Mutex::new(None) };
+    let ended = image_disk(disk.as_ref(), &head, &source, options, &relay, stop);
+    match relay.refused.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(refused) => Err(refused.into()),
+        None => Ok(ended?),
+    }
+}
+
+/// A disk as the reader that partition tables are read through.
+struct Whole<'a>(&'a dyn Disk);
+
+impl ReadAt for Whole<'_> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        self.0.read_at(offset, buf).map_err(std::io::Error::other)
+    }
 }
 
 fn run_offline(hook: &OfflineHook, work: &Work) -> HookResult {
@@ -191,7 +216,9 @@ fn run_offline(hook: &OfflineHook, work: &Work) -> HookResult {
     let start = std::time::Instant::now();
     loop {
         match child.try_wait() {
-            Ok(Some(status)) if status.success() => return HookResult::Done { what: format!("{} ended well", hook.name) },
+            Ok(Some(status)) if status.success() => {
+                return HookResult::Done { what: format!("{} ended well", hook.name) };
+            }
             Ok(Some(status)) => return HookResult::Failed { why: format!("{program} ended with {status}") },
             Ok(None) if start.elapsed() < hook.time_out => std::thread::sleep(Duration::from_millis(50)),
             Ok(None) => {
@@ -205,11 +232,14 @@ fn run_offline(hook: &OfflineHook, work: &Work) -> HookResult {
 }
 
 /// Passes events on to the screen, and to the server as often as it is useful there: each new stage at once, numbers
-/// once a second.
+/// once a second. The gate may close only after the server has stored that the disk is about to be half written; if it
+/// does not, the imaging stops before its first write.
 struct Relay<'a> {
     session: &'a Client,
     monitor: &'a dyn Monitor,
+    stop: &'a AtomicBool,
     last: Mutex<Option<(std::mem::Discriminant<ImagingEvent>, std::time::Instant)>>,
+    refused: Mutex<Option<ClientError>>,
 }
 
 impl Monitor for Relay<'_> {
@@ -218,17 +248,26 @@ impl Monitor for Relay<'_> {
         if matches!(event, ImagingEvent::Committed(_)) {
             return;
         }
+        let gate = matches!(event, ImagingEvent::GateClosed);
         let kind = std::mem::discriminant(&event);
         let due = {
-            let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             let due = last.is_none_or(|(k, at)| k != kind || at.elapsed() >= Duration::from_secs(1));
             if due {
                 *last = Some((kind, std::time::Instant::now()));
             }
             due
         };
-        if due && let Err(error) = self.session.report(&ImagingReport::Progress { event }) {
-            tracing::debug!(%error, "progress could not be reported");
+        if !due && !gate {
+            return;
+        }
+        if let Err(error) = self.session.report(&ImagingReport::Progress { event }) {
+            if gate || matches!(error, ClientError::Refused { .. }) {
+                self.stop.store(true, Ordering::Relaxed);
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            } else {
+                tracing::debug!(%error, "progress could not be reported");
+            }
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::boot::firmware::{Architecture, Firmware, Loader};
 use crate::boot::{BootSubject, KnownMachine};
 use crate::profile::Idle;
@@ -15,7 +17,8 @@ pub const SNPONLY: &str = "snponly.efi";
 pub const SNPONLY_IA32: &str = "snponly-ia32.efi";
 
 /// What a client gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum BootChoice {
     /// No answer: firmware goes on with its next boot entry.
     Silent(Silence),
@@ -31,7 +34,8 @@ pub enum BootChoice {
 }
 
 /// A first file, by its name in the boot folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LoaderFile {
     /// [`UNDIONLY`].
     Undionly,
@@ -64,7 +68,8 @@ impl LoaderFile {
 }
 
 /// What a boot chain leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Purpose {
     /// The boot environment, for this run.
     Run(u64),
@@ -73,7 +78,8 @@ pub enum Purpose {
 }
 
 /// Why a client gets no answer. `Display` is the line for logs and the list of unknown machines.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Silence {
     /// No profile names it.
     Unknown,

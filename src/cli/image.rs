@@ -11,7 +11,9 @@ use serde::Serialize;
 
 use crate::disk::Disk;
 use crate::image::{FirmwareKind, KeyChannel, RegionKind, TableKind, WindowsFacts};
-use crate::packs::{self, CaptureOptions, CaptureProgress, ImageStore, ImageSummary, SigningKeyFile, VerifyProgress};
+use crate::packs::{
+    self, CaptureOptions, CaptureProgress, ImageStore, ImageSummary, SigningKeyFile, VerifyFault, VerifyProgress,
+};
 use crate::room::{ImageWish, Language};
 
 /// Where a command's result goes, and in which form.
@@ -268,7 +270,7 @@ fn facts_table(summary: &ImageSummary, to: &Output<'_>) -> Table {
         ),
         ("Firmware", firmware_name(windows.firmware).to_owned()),
         (to.text("Platte", "Disk"), disk),
-        (to.text("Blätter", "Leaves"), format!("{} × {}", header.leaf_count(), to.bytes(header.leaf_bytes.into()))),
+        (to.text("Blätter", "Leaves"), format!("{} × {} KiB", header.leaf_count(), header.leaf_bytes / 1024)),
     ];
     table.add_rows(rows.map(|(name, value)| [name.to_owned(), value]));
     table
@@ -292,7 +294,10 @@ pub fn verify(
         return Ok(good);
     }
     for fault in &report.faults {
-        writeln!(to.out, "{fault}")?;
+        match to.language {
+            Language::De => writeln!(to.out, "{}", in_german(fault))?,
+            Language::En => writeln!(to.out, "{fault}")?,
+        }
     }
     let (images, leaves, packs, bytes) = (report.images, report.leaves, report.packs, to.bytes(report.bytes));
     let faults = report.faults.len();
@@ -306,6 +311,20 @@ pub fn verify(
         }
     }
     Ok(good)
+}
+
+fn in_german(fault: &VerifyFault) -> String {
+    match fault {
+        VerifyFault::Pack { pack, .. } => format!("Pack {pack} ist beschädigt."),
+        VerifyFault::Leaf { pack, leaf } => format!("Blatt {leaf} in Pack {pack} ist beschädigt."),
+        VerifyFault::Lacking { image, count, first } => {
+            format!("Image {image} fehlen {count} Blätter, eines davon {first}; bitte neu aufnehmen.")
+        }
+        VerifyFault::Image { image, .. } => format!("Die Datei von Image {image} ist beschädigt."),
+        VerifyFault::Signature { image } => {
+            format!("Image {image} ist nicht von diesem Server unterschrieben; die Agenten lehnen es ab.")
+        }
+    }
 }
 
 /// Gives the room of leaves back that no image needs.

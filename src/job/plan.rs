@@ -93,7 +93,11 @@ pub struct Plan {
 impl Plan {
     /// Activations that the run would spend, over all machines.
     pub fn activations_spent(&self) -> u64 {
-        self.machines.iter().filter_map(MachinePlan::activation).map(|preview| u64::from(preview.activations_spent)).sum()
+        self.machines
+            .iter()
+            .filter_map(MachinePlan::activation)
+            .map(|preview| u64::from(preview.activations_spent))
+            .sum()
     }
 }
 
@@ -114,7 +118,9 @@ impl MachinePlan {
     /// The activation preview, if the plan has an activation hook.
     pub fn activation(&self) -> Option<&Preview> {
         self.steps.iter().find_map(|step| match step {
-            Step::WindowsHook(HookPlan { action: HookAction::Activation { preview, .. }, .. }) => Some(preview.as_ref()),
+            Step::WindowsHook(HookPlan { action: HookAction::Activation { preview, .. }, .. }) => {
+                Some(preview.as_ref())
+            }
             _ => None,
         })
     }

@@ -70,7 +70,7 @@ fn a_capture_asks_for_the_facts_that_it_could_not_read() {
 #[test]
 fn verification_and_cleaning_up_say_what_they_did() {
     let folder = tempfile::tempdir().unwrap();
-    let store = ImageStore::open(folder.path()).unwrap();
+    let store = ImageStore::open(&folder.path().join("store")).unwrap();
     capture(&store, plain_disk(1, 3_000_000), &options("a@1"), Language::En);
     let verify = |language, good: bool| {
         screen(language, false, |to| {
@@ -79,6 +79,14 @@ fn verification_and_cleaning_up_say_what_they_did() {
         })
     };
     insta::assert_snapshot!([Language::De, Language::En].map(|language| verify(language, true)).concat());
+    let packs = folder.path().join("store/packs");
+    let pack = std::fs::read_dir(&packs).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&pack).unwrap();
+    bytes[5000] ^= 1;
+    std::fs::write(&pack, bytes).unwrap();
+    let damaged = [Language::De, Language::En].map(|language| verify(language, false)).concat();
+    let short: Vec<&str> = damaged.split(' ').map(|word| word.get(..64).map_or(word, |_| "HASH")).collect();
+    insta::assert_snapshot!(short.join(" "));
     store.delete(&"a@1".parse().unwrap()).unwrap();
     let now = "2026-12-01T00:00:00Z".parse().unwrap();
     let mut said = screen(Language::De, false, |to| image::gc(&store, Duration::from_secs(86_400), now, to));

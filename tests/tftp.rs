@@ -1,6 +1,5 @@
 //! The TFTP server over loopback: a client by RFC 7440, the probe of real firmware, aborts and retries, async-tftp.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;

@@ -4,9 +4,9 @@
 //! tells the story:
 //!
 //! - domain, pure: [`secret`] [`clock`] [`room`] [`progress`] [`calendar`] [`activation`] [`profile`] [`job`] [`boot`]
-//! - cores, protocols and formats without I/O: [`image`] [`dhcp`]
+//! - cores, protocols and formats without I/O: [`image`] [`dhcp`] [`tftp`]
 //! - io, the edges: [`disk`] [`packs`] [`net`] [`store`]
-//! - servers: [`dhcp_server`]; beside it [`agent`], which runs on the PCs
+//! - servers: [`dhcp_server`] [`tftp_server`] [`http`]; beside them [`agent`], which runs on the PCs
 //! - [`sim`]: simulated volumes and masters, for rehearsals and tests
 //! - [`cli`], the only place that prints
 
@@ -23,6 +23,7 @@ pub mod secret;
 #[cfg(target_os = "linux")]
 pub mod dhcp;
 pub mod image;
+pub mod tftp;
 
 pub mod disk;
 #[cfg(target_os = "linux")]
@@ -35,6 +36,10 @@ pub mod store;
 pub mod agent;
 #[cfg(target_os = "linux")]
 pub mod dhcp_server;
+#[cfg(target_os = "linux")]
+pub mod http;
+#[cfg(target_os = "linux")]
+pub mod tftp_server;
 
 #[cfg(target_os = "linux")]
 pub mod sim;

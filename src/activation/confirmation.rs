@@ -100,11 +100,16 @@ impl ConfirmationId {
         self.0.expose()
     }
 
+    /// The groups as people read them aloud: eight of six digits, lettered A to H. As confidential as the whole.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        let digits = self.0.expose();
+        (0..8).map(move |i| &digits[i * 6..(i + 1) * 6])
+    }
+
     /// Whether the check digits fit, by the rule that holds for installation IDs. Unverified for 48 digits: a reason to
     /// warn, never to refuse.
     pub fn check_digits_fit(&self) -> bool {
-        let digits = self.0.expose();
-        (0..8).all(|i| check_digit_fits(&digits[i * 6..(i + 1) * 6]))
+        self.groups().all(check_digit_fits)
     }
 }
 

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::iter;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -72,6 +73,9 @@ pub enum BootFilesError {
         depth: usize,
     },
 }
+
+/// The folders that loaders put before names: those of the Microsoft chain, and the one of our URLs.
+const LOADER_FOLDERS: [&str; 4] = ["efi/microsoft/boot/", "boot/", "sources/", "fonts/"];
 
 /// Brings a requested name to the form under which files are kept: `/` between segments, none at the ends, none twice,
 /// ASCII letters small. `None` for a name that no file can have: empty, too long, with `.` or `..` segments or with
@@ -201,8 +205,8 @@ pub trait FileSource: fmt::Debug + Send + Sync {
 
 /// Renders the files that are made for one machine, such as `boot/ipxe/<mac>.ipxe`.
 pub trait BootScripts: fmt::Debug + Send + Sync {
-    /// The script of that (normalised) name. Must not block. A name that begins with `boot/` is asked for twice: as it
-    /// stands, then without that folder.
+    /// The script of that (normalised) name, which begins without a slash: `boot/ipxe/52-54-00-12-34-56.ipxe`. Must not
+    /// block. A name in one of the loaders' folders is asked for as it stands first, then without the folder.
     fn script(&self, name: &str) -> Option<Arc<[u8]>>;
 }
 
@@ -257,8 +261,9 @@ impl BootFiles {
 
 /// What the servers offer: a table that can be exchanged at any moment, and scripts made per machine.
 ///
-/// A name is looked up as it stands and then without a leading `boot/`, so that `http://server/boot/wimboot`,
-/// `wimboot` and `\Boot\BCD` all lead to the one folder of boot files. A script wins over a file of the same name.
+/// A name is looked up as it stands and then without the folders that loaders put before it, so that the administrator can
+/// keep everything in one folder: `http://server/boot/wimboot`, `\Boot\BCD` and `\sources\boot.wim` find `wimboot`, `BCD`
+/// and `boot.wim`. A script wins over a file of the same name.
 #[derive(Debug)]
 pub struct BootShelf {
     files: RwLock<Arc<BootFiles>>,
@@ -285,13 +290,17 @@ impl BootShelf {
 impl FileSource for BootShelf {
     fn open(&self, name: &str) -> Option<OpenFile> {
         let normal = normalise(name)?;
-        let names = [Some(normal.as_str()), normal.strip_prefix("boot/")];
         let table = self.files();
-        names.into_iter().flatten().find_map(|name| {
+        iter::successors(Some(normal.as_str()), |name| without_folder(name)).find_map(|name| {
             let script = self.scripts.script(name).map(|bytes| Arc::new(BootFile::from_bytes(name, bytes)));
             script.or_else(|| table.get(name).cloned())
         })
     }
+}
+
+/// The name without a loader's folder before it, if there is one.
+fn without_folder(name: &str) -> Option<&str> {
+    LOADER_FOLDERS.iter().find_map(|folder| name.strip_prefix(folder)).filter(|rest| !rest.is_empty())
 }
 
 /// The `ETag` value of a SHA-256.

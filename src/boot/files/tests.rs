@@ -76,6 +76,32 @@ fn a_folder_becomes_a_table() {
 }
 
 #[test]
+fn one_flat_folder_answers_the_names_of_the_microsoft_chain() {
+    let mut files = BootFiles::default();
+    for name in ["BCD", "boot.sdi", "boot.wim", "wgl4_boot.ttf", "wimboot"] {
+        files.insert(name, BootFile::from_bytes(name, name.as_bytes().into())).unwrap();
+    }
+    files.insert("sources/special.wim", BootFile::from_bytes("x", (*b"special").into())).unwrap();
+    files.insert("special.wim", BootFile::from_bytes("x", (*b"flat").into())).unwrap();
+    let shelf = BootShelf::new(files, Arc::new(NoScripts));
+    let asked = [
+        ("\\Boot\\BCD", "BCD"),
+        ("EFI/Microsoft/Boot/BCD", "BCD"),
+        ("\\boot\\boot.sdi", "boot.sdi"),
+        ("\\sources\\boot.wim", "boot.wim"),
+        ("/boot/sources/boot.wim", "boot.wim"),
+        ("\\Boot\\Fonts\\wgl4_boot.ttf", "wgl4_boot.ttf"),
+        ("/boot/wimboot", "wimboot"),
+        ("/boot/sources/special.wim", "special"),
+    ];
+    for (name, content) in asked {
+        assert_eq!(shelf.open(name).map(|file| bytes(&file)), Some(content.as_bytes().to_vec()), "{name}");
+    }
+    assert!(shelf.open("other/boot.wim").is_none());
+    assert!(shelf.open("boot/").is_none());
+}
+
+#[test]
 fn a_second_scan_takes_over_what_did_not_change_and_sees_what_did() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("same"), b"one").unwrap();

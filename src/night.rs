@@ -252,7 +252,7 @@ impl Night {
     /// The plan of a re-clone of a room, as it would be now.
     pub fn plan(&self, room: &RoomName, selection: &crate::room::Selection) -> Result<Plan, NightError> {
         let (profiles, room) = self.room(room)?;
-        let facts = facts::gather(&self.store, &self.images, &profiles, &room, &self.key_values)?;
+        let facts = facts::gather(Some(&self.store), &self.images, &profiles, &room, &self.key_values)?;
         Ok(crate::job::plan::plan(&profiles, &room, selection, &facts)?)
     }
 
@@ -295,7 +295,7 @@ impl Night {
                 if let Some(image) = image {
                     room.image = image.clone();
                 }
-                let facts = facts::gather(&self.store, &self.images, &profiles, &room, &self.key_values)?;
+                let facts = facts::gather(Some(&self.store), &self.images, &profiles, &room, &self.key_values)?;
                 let plan = crate::job::plan::plan(&profiles, &room, &intent.selection, &facts)?;
                 let run = self.store.start_run(intent.id, new_run(&plan, intent)?)?;
                 let machines: Vec<MachineName> = plan.machines.iter().map(|m| m.machine.clone()).collect();

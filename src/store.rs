@@ -206,6 +206,25 @@ impl Store {
         Ok(Self(Arc::new(Inner { path: path.to_owned(), reader, writer })))
     }
 
+    /// Opens the database file for reading beside nobody: for dry runs while no server runs. Nothing is written, not even a
+    /// lock; each change fails.
+    ///
+    /// # Errors
+    /// [`StoreError::Newer`] also for an older file, which the server has to bring up to date first.
+    pub fn open_frozen(path: &Path, key: StoreKey, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let seal = Arc::new(Seal::new(&key));
+        let start = |name| {
+            let connection = schema::open_frozen(path)?;
+            Worker::start(name, connection, TransactionBehavior::Deferred, Arc::clone(&seal), Arc::clone(&clock))
+                .map_err(|source| StoreError::Open { path: path.to_owned(), source })
+        };
+        Ok(Self(Arc::new(Inner {
+            path: path.to_owned(),
+            reader: start("store-frozen")?,
+            writer: start("store-frozen")?,
+        })))
+    }
+
     /// Finishes what was begun and closes the file, for all clones. Later calls fail with [`StoreError::Closed`].
     pub fn close(&self) {
         self.0.reader.stop();

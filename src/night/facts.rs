@@ -40,9 +40,9 @@ pub(super) fn last_clone(store: &Store, machine: &MachineName) -> Result<Option<
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
-/// Everything that a plan for `room` needs.
+/// Everything that a plan for `room` needs. Without a store nothing is known of the machines yet.
 pub fn gather(
-    store: &Store,
+    store: Option<&Store>,
     images: &ImageStore,
     profiles: &Profiles,
     room: &Room,
@@ -85,14 +85,14 @@ pub(super) fn merged(read: &WindowsFacts, said: WindowsFacts) -> WindowsFacts {
 }
 
 fn machine_facts(
-    store: &Store,
+    store: Option<&Store>,
     profiles: &Profiles,
     room: &Room,
     machine: &Machine,
     image: &ImageFacts,
     sources: &Sources,
 ) -> Result<MachineFacts, NightError> {
-    let last = last_clone(store, &machine.name)?;
+    let last = store.map(|store| last_clone(store, &machine.name)).transpose()?.flatten();
     let key = match machine.strategy(room) {
         Strategy::MakProxy { key: name } => match profiles.site.keys.get(name) {
             Some(key) => Some(KnownKey { partial_key: key_values::partial(name, key, sources)?, released: false }),
@@ -100,16 +100,16 @@ fn machine_facts(
         },
         _ => None,
     };
-    let confirmation = match &key {
-        Some(key) => confirmation(store, &machine.name, &key.partial_key)?,
-        None => ConfirmationState::Missing,
+    let confirmation = match (&key, store) {
+        (Some(key), Some(store)) => confirmation(store, &machine.name, &key.partial_key)?,
+        _ => ConfirmationState::Missing,
     };
     let same_image = last.as_ref().is_some_and(|last| last.root == image.root);
     let report = last.as_ref().filter(|_| same_image).and_then(|last| last.activation.clone());
     Ok(MachineFacts {
         last_root: last.as_ref().map(|last| last.root),
         last_dirty_leaves: last.map(|last| last.dirty_leaves),
-        half_written: store.half_written(&machine.name)?.map(|run| run.0),
+        half_written: store.map(|store| store.half_written(&machine.name)).transpose()?.flatten().map(|run| run.0),
         activation: MachineActivation { key, confirmation, last: report },
     })
 }

@@ -47,6 +47,20 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|e| explain(e.into(), "open the state", path))
 }
 
+/// A connection to a file that nobody writes to at the moment: reads what the last checkpoint left, makes no file beside it.
+pub(super) fn open_frozen(path: &Path) -> Result<Connection, StoreError> {
+    let failed = |e: rusqlite::Error| explain(e.into(), "open the state", path);
+    let escaped = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags).map_err(failed)?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if version != known {
+        return Err(StoreError::Newer { path: path.to_owned(), found: version, known });
+    }
+    Ok(connection)
+}
+
 /// The writing connection to a checked, up-to-date file, which is made where there is none.
 pub(super) fn open_writer(path: &Path, seal: &Seal) -> Result<Connection, StoreError> {
     // Made here rather than by the database, which would let the group read it.

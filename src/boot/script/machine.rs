@@ -43,6 +43,10 @@ impl MachineScripts {
             Script::Environment { environment: BootEnvironment::Winpe, ticket, .. } => Some(ticket),
             _ => None,
         };
+        if let (Asked::Ipxe(_), Script::Environment { ticket, .. }) = (asked, &script) {
+            // Where the school's own DHCP server names the first file, this is the first that is seen of the boot.
+            self.directory.answered(mac, ticket.run);
+        }
         match (asked, ticket) {
             (Asked::Ipxe(_), _) => render(&script, &self.server, mac).map(Some),
             (Asked::Winpeshl(_), Some(_)) => winpeshl().map(Some),

@@ -6,7 +6,7 @@
 //! - domain, pure: [`secret`] [`clock`] [`room`] [`progress`] [`calendar`] [`activation`] [`profile`] [`job`] [`boot`]
 //! - cores, protocols and formats without I/O: [`image`] [`dhcp`] [`tftp`]
 //! - io, the edges: [`disk`] [`packs`] [`net`] [`store`]
-//! - servers: [`dhcp_server`] [`tftp_server`] [`http`]; beside them [`agent`], which runs on the PCs
+//! - servers: [`dhcp_server`] [`tftp_server`] [`http`] [`night`]; beside them [`agent`], which runs on the PCs
 //! - [`sim`]: simulated volumes and masters, for rehearsals and tests
 //! - [`cli`], the only place that prints
 
@@ -38,6 +38,8 @@ pub mod agent;
 pub mod dhcp_server;
 #[cfg(target_os = "linux")]
 pub mod http;
+#[cfg(target_os = "linux")]
+pub mod night;
 #[cfg(target_os = "linux")]
 pub mod tftp_server;
 

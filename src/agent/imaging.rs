@@ -16,20 +16,23 @@
 //! # The order, and why
 //!
 //! 1. Everything that can refuse does so before the first write: sizes, mask, head, and the gate's own leaves are fetched.
-//! 2. Close the gate of the *old* tables and flush. Until this flush has returned, nothing else is touched: a cut leaves
-//!    the old state, with some of its ways to start closed. Afterwards no way that the old tables name is left.
-//! 3. Close the gate of the *new* table, and erase a GPT backup header in the disk's last sector that is not the image's;
-//!    flush. These sectors may lie inside old files, so they must wait for step 2. They may also be the start of a FAT
-//!    that an image before the last left there, which the new table would make startable, so step 4 must wait for them.
-//!    The backup header matters because firmware that finds the table at sector 1 torn takes the one in the last sector
-//!    instead (UEFI specification 2.10, section 5.3.2) and may restore it over the new one. A backup of a table that is
-//!    long gone could name a partition that nobody closed. Once it is erased, torn tables lead to closed partitions or
-//!    nowhere. On a disk larger than the image the last sector belongs to no region, and the image's own backup stays
-//!    where the image has it.
-//! 4. Write table and leaves, gate sectors in their closed form; flush; read back past every cache; re-read the table.
-//! 5. Offline hooks on the closed disk, then the note for the resident agent; flush.
+//! 2. Close the gate of the *old* tables, of every copy, and flush. Until this flush has returned, nothing else is
+//!    touched: a cut leaves the old state, with some of its ways to start closed. Afterwards nothing starts.
+//! 3. Close the gate of the *new* table and flush. These sectors may lie inside old files, so they must wait for step 2.
+//!    They may also be the start of a FAT that an image before the last left there, which the new table would make
+//!    startable, so step 4 must wait for them.
+//! 4. Write table and leaves, with every gate sector, old or new, in its closed form; flush; read back past every cache;
+//!    re-read the table. A cut in here may leave any mixture of tables: the old one, the new one, or a torn one, for which
+//!    firmware takes the backup in the disk's last sector (UEFI specification 2.10, section 5.3.2). Whichever it is, the
+//!    partitions that it names are closed, also where the image has an ordinary FAT at an old system partition's place.
+//! 5. What the image has at the places that only old tables had a gate: these tables are gone from the medium now, and an
+//!    operating system's volume may begin there. Offline hooks on the closed disk. The note for the resident agent. Flush.
 //! 6. Open: write the true gate sectors, one by one; flush; read them back. Whatever part of them a cut leaves, what it
 //!    starts is the image.
+//!
+//! On a disk larger than the image, the image's backup table stays where the image has it, and the last sector belongs to
+//! no region. Should it hold the backup header of an older table, that is erased in step 3: some firmware restores it over
+//! a damaged first copy, and Windows and Linux offer to.
 //!
 //! Flushes are made even where nothing was written just before: the run before this one may have died with writes in the
 //! disk's cache. Where nothing differs and no hook is to run, the gate stays open and only the note is written; it lies
@@ -38,7 +41,7 @@
 //! # What is written
 //!
 //! Runs of 4 KiB that differ, cut down to sectors that are not wholly masked. Masked sectors are neither scanned nor
-//! written, with one exception: the gate of the old tables, which may lie where the image has free space.
+//! written, with two exceptions: the note, and the gate of the old tables, which may lie where the image has free space.
 
 use std::error::Error;
 use std::io;
@@ -230,7 +233,7 @@ pub fn image_disk(
     let new_gates = gate::sectors_of(&head.header, &mask)?;
     let old_gates = OldGates::find(&medium, options.old_gates)?;
 
-    let watched = gate::leaves_under(&head.header, old_gates.offsets().chain(new_gates.iter().copied()));
+    let watched = gate::leaves_under(&head.header, old_gates.touched().chain(new_gates.iter().copied()));
     let scan = scan::scan(&medium, head, &mask, &watched, threads, monitor)?;
     let dirty = index::dirty_leaves(head, source, &scan)?;
     let leaves = head.header.leaf_count();
@@ -243,9 +246,9 @@ pub fn image_disk(
         let transfer = Transfer { medium: &medium, head, mask: &mask, source, threads, monitor };
         let backup = old_gates.foreign_backup(&head.header, &dirty);
         let touched =
-            gate::leaves_under(&head.header, old_gates.to_close().chain(new_gates.iter().copied()).chain(backup));
+            gate::leaves_under(&head.header, old_gates.named().chain(new_gates.iter().copied()).chain(backup));
         let held = transfer.hold(&touched, &dirty, &scan.watched)?;
-        let gate = Gate::new(&head.header, &new_gates, &held)?;
+        let gate = Gate::new(&head.header, &mask, &new_gates, &old_gates, &held)?;
 
         old_gates.close(&medium)?;
         medium.flush("closing the old gate")?;
@@ -260,6 +263,7 @@ pub fn image_disk(
         transfer.write(&gate, &wanted, &held)?;
         medium.flush("making the leaves durable")?;
         verify::verify(&medium, head, &mask, &gate, &wanted, threads, monitor)?;
+        gate.restore(&medium)?;
         let rescanned = disk.rescan().map_err(at("having its partition table read again"));
         if let Some(hooks) = options.hooks.take() {
             rescanned?;

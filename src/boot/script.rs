@@ -11,6 +11,8 @@ use crate::boot::{BootSubject, RunTicket};
 use crate::profile::BootEnvironment;
 use crate::room::{Language, Mac, MachineName};
 
+pub mod machine;
+
 /// How often a script asks again before it lets the PC start its disk.
 const TRIES: u32 = 6;
 
@@ -102,11 +104,6 @@ pub enum ScriptError {
 /// Where a machine's script is, below [`ScriptServer::base_url`]: `/boot/ipxe/52-54-00-12-34-56.ipxe`.
 pub fn path(mac: Mac) -> String {
     format!("/boot/ipxe/{}.ipxe", mac.dashed())
-}
-
-/// The machine that a script path is for, if it is one.
-pub fn path_mac(path: &str) -> Option<Mac> {
-    path.strip_prefix("/boot/ipxe/")?.strip_suffix(".ipxe")?.parse().ok()
 }
 
 /// Renders `script` for the network card `mac`.

@@ -120,7 +120,11 @@ fn other_leaf_sizes_work_and_impossible_ones_are_refused() {
 fn free_space_of_an_ntfs_volume_is_neither_read_nor_part_of_the_tree() {
     let page_file = noise(5, 3_000_000);
     let files = noise(6, 2_000_000);
-    let Some(volume) = ntfs_volume(&[("pagefile.sys", &page_file), ("document.bin", &files)]) else { return };
+    let small = noise(7, 20_480);
+    // The small one lies between files that count, so that one read goes over its head.
+    let on_it: [(&str, &[u8]); 4] =
+        [("a.bin", &files[..99_000]), ("swapfile.sys", &small), ("b.bin", &files), ("pagefile.sys", &page_file)];
+    let Some(volume) = ntfs_volume(&on_it) else { return };
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path());
     let disk = uefi_disk(&volume);
@@ -137,18 +141,21 @@ fn free_space_of_an_ntfs_volume_is_neither_read_nor_part_of_the_tree() {
     assert!(report.read_bytes < DISK_BYTES / 2, "{}", report.read_bytes);
     assert!(report.used_bytes < DISK_BYTES / 2 && report.used_bytes > 5_000_000, "{}", report.used_bytes);
 
-    // The head of the page file is zeros in the image and is not masked; its rest is masked.
-    let at = disk.windows(64).position(|window| window == &page_file[..64]).unwrap() as u64;
-    let head = Extent { start: at, len: 65_536 };
-    assert_eq!(mask.within(head).count(), 0);
+    // The heads of page files are zeros in the image and are not masked; the rest is masked.
+    let place = |file: &[u8]| disk.windows(64).position(|window| window == &file[..64]).unwrap() as u64;
+    let head = Extent { start: place(&page_file), len: 65_536 };
+    let heads = [head, Extent { start: place(&small), len: 20_480 }];
+    assert!(heads.iter().all(|head| mask.within(*head).count() == 0));
     assert!(mask.covers(Extent { start: head.end(), len: 2_900_000 }));
     let back = restored(&store, "win11");
-    assert!(back[at as usize..head.end() as usize].iter().all(|byte| *byte == 0));
+    for head in heads {
+        assert!(back[head.start as usize..head.end() as usize].iter().all(|byte| *byte == 0));
+    }
 
     // Everything else that counts came back.
     let mut expected = disk.clone();
     mask.blank(0, &mut expected);
-    Mask::new(vec![head]).blank(0, &mut expected);
+    Mask::new(heads.to_vec()).blank(0, &mut expected);
     assert!(back == expected);
 
     // A day's use of free space and page file changes no leaf.
@@ -156,7 +163,9 @@ fn free_space_of_an_ntfs_volume_is_neither_read_nor_part_of_the_tree() {
     for masked in mask.extents().iter().filter(|masked| Some(**masked) != stored.header().note) {
         used[masked.start as usize..masked.end() as usize].copy_from_slice(&noise(8, masked.len as usize));
     }
-    used[at as usize..head.end() as usize].fill(0x77);
+    for head in heads {
+        used[head.start as usize..head.end() as usize].fill(0x77);
+    }
     let second = captured(&store, used, "win11@2");
     assert_eq!(second.new_leaves, 0);
     assert_eq!(store.resolve(&"win11@2".parse().unwrap()).unwrap().leaves(), stored.leaves());

@@ -75,43 +75,43 @@ pub(super) fn sectors_of(header: &Header, mask: &Mask) -> Result<BTreeSet<u64>, 
 /// What firmware could start from as the disk is found.
 #[derive(Debug)]
 pub(super) struct OldGates {
-    /// Gate sectors that hold something, with their contents.
+    /// Every sector that a copy of a table names.
+    named: BTreeSet<u64>,
+    /// Those of them that firmware would start from now, with their contents.
     open: BTreeMap<u64, Vec<u8>>,
     /// The disk's last sector, where that is the header of a GPT's backup.
     backup: Option<u64>,
 }
 
 impl OldGates {
-    /// Looks for them. A partition whose first sector starts no file system is none: a stale copy of a table may name a
-    /// place in the middle of a file of today's.
+    /// Looks for them. A partition whose first sector starts no file system is not open: a stale copy of a table may name
+    /// a place in the middle of a file of today's, which must stay whole while the disk still starts.
     pub(super) fn find(medium: &Medium<'_>, finder: &OldGateFinder<'_>) -> Result<Self, ImagingError> {
         let size = medium.disk().size();
         let len = u64::from(medium.disk().sector_bytes());
         let found = finder(medium.disk()).map_err(ImagingError::OldTables)?;
+        let there = |start: &u64| start.checked_add(len).is_some_and(|end| end <= size) && start.is_multiple_of(len);
+        let named: BTreeSet<u64> = found.iter().map(|gate| gate.start).chain([0]).filter(there).collect();
         let mut open = BTreeMap::new();
-        for start in found.iter().map(|gate| gate.start).chain([0]) {
-            let there = start.checked_add(len).is_some_and(|end| end <= size) && start.is_multiple_of(len);
-            if !there {
-                continue;
-            }
-            let sector = medium.sector(start).map_err(at("reading the old gate"))?;
-            if start == 0 || starts_file_system(&sector) {
-                open.insert(start, sector);
+        for start in &named {
+            let sector = medium.sector(*start).map_err(at("reading the old gate"))?;
+            if *start == 0 || starts_file_system(&sector) {
+                open.insert(*start, sector);
             }
         }
         let last = size - len;
         let backup = medium.sector(last).map_err(at("reading its last sector"))?.starts_with(b"EFI PART");
-        Ok(Self { open, backup: backup.then_some(last) })
+        Ok(Self { named, open, backup: backup.then_some(last) })
     }
 
     /// Every sector that may be touched before the leaves are written.
-    pub(super) fn offsets(&self) -> impl Iterator<Item = u64> {
-        self.to_close().chain(self.backup)
+    pub(super) fn touched(&self) -> impl Iterator<Item = u64> {
+        self.named().chain(self.backup)
     }
 
-    /// The gate sectors to close.
-    pub(super) fn to_close(&self) -> impl Iterator<Item = u64> {
-        self.open.keys().copied()
+    /// Every sector that a copy of a table names.
+    pub(super) fn named(&self) -> impl Iterator<Item = u64> {
+        self.named.iter().copied()
     }
 
     /// The disk's last sector, if it is the backup header of another table than the image's.
@@ -121,7 +121,7 @@ impl OldGates {
         })
     }
 
-    /// Closes them, without a flush.
+    /// Closes the open ones, without a flush.
     pub(super) fn close(&self, medium: &Medium<'_>) -> Result<(), ImagingError> {
         for (offset, sector) in &self.open {
             let closed = closed(*offset, sector);
@@ -141,33 +141,48 @@ pub(super) fn erase(medium: &Medium<'_>, offset: u64) -> Result<(), ImagingError
 
 #[derive(Debug)]
 struct GateSector {
+    /// Whether it is the image's gate, or only named by an old table.
+    own: bool,
     open: Vec<u8>,
     closed: Vec<u8>,
 }
 
-/// The image's gate.
+/// Every sector that stays closed until all else is durable: the image's gate, and what the old tables name, since the old
+/// tables may outlive a cut while the leaves are written.
 #[derive(Debug)]
 pub(super) struct Gate {
     sectors: BTreeMap<u64, GateSector>,
 }
 
 impl Gate {
-    /// From the leaves that hold its sectors.
+    /// From the leaves that hold its sectors. What the image does not have at an old one's place, because that is free
+    /// space or outside every region, is never opened again.
     pub(super) fn new(
         header: &Header,
-        offsets: &BTreeSet<u64>,
+        mask: &Mask,
+        gates: &BTreeSet<u64>,
+        old: &OldGates,
         held: &BTreeMap<u64, (Hash, Vec<u8>)>,
     ) -> Result<Self, ImagingError> {
+        let len = u64::from(header.sector_bytes);
         let mut sectors = BTreeMap::new();
-        for offset in offsets {
-            let open = leaf_under(header, *offset).and_then(|index| {
+        for offset in old.named().chain(gates.iter().copied()) {
+            let own = gates.contains(&offset);
+            let open = leaf_under(header, offset).and_then(|index| {
                 let from = (offset - header.leaf(index)?.extent.start) as usize;
-                held.get(&index)?.1.get(from..from + header.sector_bytes as usize)
+                held.get(&index)?.1.get(from..from + len as usize)
             });
-            let Some(open) = open else {
-                return Err(ImagingError::Unfit { why: format!("its gate at byte {offset} is not part of it") });
-            };
-            sectors.insert(*offset, GateSector { open: open.to_vec(), closed: closed(*offset, open) });
+            let counts = mask.within(Extent { start: offset, len }).next().is_none();
+            match open {
+                Some(open) if counts => {
+                    let closed = closed(offset, open);
+                    sectors.insert(offset, GateSector { own, open: open.to_vec(), closed });
+                }
+                _ if own => {
+                    return Err(ImagingError::Unfit { why: format!("its gate at byte {offset} is not part of it") });
+                }
+                _ => {}
+            }
         }
         Ok(Self { sectors })
     }
@@ -202,14 +217,30 @@ impl Gate {
         })
     }
 
-    /// Opens the gate and makes that durable. From here on the disk starts the image.
+    /// Writes what the image has where only old tables had a gate. They must be gone from the medium by now.
+    pub(super) fn restore(&self, medium: &Medium<'_>) -> Result<(), ImagingError> {
+        medium.check_stop()?;
+        self.write_open(medium, false)?;
+        self.check_open(medium, false)
+    }
+
+    /// Opens the image's gate and makes that durable. From here on the disk starts the image.
     pub(super) fn open(&self, medium: &Medium<'_>) -> Result<(), ImagingError> {
         medium.check_stop()?;
-        for (offset, sector) in &self.sectors {
+        self.write_open(medium, true)?;
+        medium.flush("opening the gate")?;
+        self.check_open(medium, true)
+    }
+
+    fn write_open(&self, medium: &Medium<'_>, own: bool) -> Result<(), ImagingError> {
+        for (offset, sector) in self.sectors.iter().filter(|(_, sector)| sector.own == own) {
             medium.write_regardless(*offset, &sector.open, "opening the gate")?;
         }
-        medium.flush("opening the gate")?;
-        for (offset, sector) in &self.sectors {
+        Ok(())
+    }
+
+    fn check_open(&self, medium: &Medium<'_>, own: bool) -> Result<(), ImagingError> {
+        for (offset, sector) in self.sectors.iter().filter(|(_, sector)| sector.own == own) {
             let mut found = vec![0; sector.open.len()];
             medium.disk().read_past_cache(*offset, &mut found).map_err(at("reading back the gate"))?;
             if found != sector.open {

@@ -102,11 +102,3 @@ fn leftovers_are_errors() {
     assert!(matches!(fill("t", "{{ x }}", context! { x => "{{ y" }), Err(ScriptError::Leftover { .. })));
     assert!(fill("t", "a ${uuid} ${tries}", nothing()).is_ok());
 }
-
-#[test]
-fn a_path_leads_back_to_its_machine() {
-    assert_eq!(path_mac(&path(mac())), Some(mac()));
-    for other in ["/boot/ipxe/.ipxe", "/boot/ipxe/x.ipxe", "/boot/ipxe/52-54-00-12-34-56", "/52-54-00-12-34-56.ipxe"] {
-        assert_eq!(path_mac(other), None, "{other}");
-    }
-}

@@ -45,20 +45,29 @@ impl Microsoft {
 /// A KMS host: it answers once it has seen enough different PCs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SimKmsHost {
-    /// How many different client machine IDs it wants: 25 for clients.
-    pub threshold: u32,
-    /// Whether it answers at all.
-    pub reachable: bool,
+    threshold: u32,
+    reachable: bool,
     seen: BTreeMap<String, Timestamp>,
 }
 
 impl Default for SimKmsHost {
+    /// A host for clients, which answers from 25 on.
     fn default() -> Self {
-        Self { threshold: 25, reachable: true, seen: BTreeMap::new() }
+        Self::new(25)
     }
 }
 
 impl SimKmsHost {
+    /// A host that wants to see so many different client machine IDs.
+    pub fn new(threshold: u32) -> Self {
+        Self { threshold, reachable: true, seen: BTreeMap::new() }
+    }
+
+    /// The same host, switched off.
+    pub fn unreachable(self) -> Self {
+        Self { reachable: false, ..self }
+    }
+
     /// How long a client machine ID counts.
     pub const WINDOW: Duration = Duration::from_secs(30 * 86_400);
 
@@ -154,6 +163,13 @@ impl World {
     /// Sets up a KMS host.
     pub fn add_kms_host(&self, name: &str, port: u16, host: SimKmsHost) {
         self.shared().hosts.insert((name.to_ascii_lowercase(), port), host);
+    }
+
+    /// Switches a KMS host on or off.
+    pub fn set_kms_reachable(&self, name: &str, port: u16, reachable: bool) {
+        if let Some(host) = self.shared().hosts.get_mut(&(name.to_ascii_lowercase(), port)) {
+            host.reachable = reachable;
+        }
     }
 
     /// The KMS host as it is now.

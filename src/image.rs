@@ -15,14 +15,19 @@ use sha2::{Digest, Sha256};
 
 use crate::room::ImageRef;
 
+pub(crate) mod crc32;
 pub mod facts;
+pub mod file;
 pub mod hive;
 pub mod layout;
+pub mod leaf;
 pub mod manifest;
 pub mod mask;
 pub mod ntfs;
 
 pub use facts::{FirmwareKind, KeyChannel, WindowsFacts};
+pub use file::ImageFile;
+pub use leaf::PackedLeaf;
 pub use mask::Mask;
 
 /// Leaves in a group: the unit in which an agent asks for leaf hashes.
@@ -125,7 +130,8 @@ impl Extent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "is")]
 pub enum RegionKind {
-    /// Everything before the first partition: MBR, partition table.
+    /// A part of the table: everything before the first partition (MBR, GPT, what boot loaders hide there), and the boot
+    /// records of an extended partition.
     Table,
     /// One partition.
     Partition {

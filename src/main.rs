@@ -1,1 +1,7 @@
-fn main() {}
+//! The `klonwerk` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    klonwerk::cli::main()
+}

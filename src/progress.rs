@@ -20,7 +20,8 @@ pub enum ImagingEvent {
         /// All leaves.
         leaves: u64,
     },
-    /// The disk cannot boot from here on, until [`ImagingEvent::GateOpened`].
+    /// The gate is about to close: the disk may not boot from here on, until [`ImagingEvent::GateOpened`]. Told before the
+    /// first write, so that it can be stored first.
     GateClosed,
     /// Fetching and writing what differs.
     Writing {

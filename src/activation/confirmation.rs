@@ -1,6 +1,7 @@
 //! Installation IDs and confirmation IDs, the two halves of activation by proxy.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
@@ -99,11 +100,34 @@ impl ConfirmationId {
         self.0.expose()
     }
 
+    /// The groups as people read them aloud: eight of six digits, lettered A to H. As confidential as the whole.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        let digits = self.0.expose();
+        (0..8).map(move |i| &digits[i * 6..(i + 1) * 6])
+    }
+
     /// Whether the check digits fit, by the rule that holds for installation IDs. Unverified for 48 digits: a reason to
     /// warn, never to refuse.
     pub fn check_digits_fit(&self) -> bool {
-        let digits = self.0.expose();
-        (0..8).all(|i| check_digit_fits(&digits[i * 6..(i + 1) * 6]))
+        self.groups().all(check_digit_fits)
+    }
+}
+
+/// A confirmation ID on its way to the PC that it belongs to: the only form that serialises. It stands in the message of
+/// a release, over the pinned connection, and nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleasedConfirmation(pub ConfirmationId);
+
+impl Serialize for ReleasedConfirmation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.expose())
+    }
+}
+
+impl<'de> Deserialize<'de> for ReleasedConfirmation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        ConfirmationId::parse(&text).map(Self).map_err(serde::de::Error::custom)
     }
 }
 
@@ -114,4 +138,83 @@ pub struct ProductRef {
     pub activation_id: String,
     /// The last five characters of its product key.
     pub partial_key: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn with_check_digits(groups: usize, size: usize, seed: u64) -> String {
+        (0..groups as u64)
+            .map(|g| {
+                let body = format!("{:0width$}", (seed + g * 7919) % 10u64.pow(size as u32 - 1), width = size - 1);
+                format!("{body}{}", check_digit(&body))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_check_digit_follows_the_rule() {
+        // 1·1 + 2·2 + 3·1 + 4·2 + 5·1 = 21 = 0 modulo 7.
+        assert_eq!(check_digit("12345"), 0);
+        assert_eq!(check_digit("000001"), 2);
+        assert_eq!(check_digit("999999"), 4);
+    }
+
+    #[test]
+    fn only_the_documented_lengths() {
+        for length in [0, 48, 53, 55, 62, 64] {
+            let text = "0".repeat(length);
+            assert_eq!(InstallationId::parse(&text), Err(ConfirmationError::InstallationLength(length)));
+        }
+        assert_eq!(ConfirmationId::parse(&"1".repeat(42)), Err(ConfirmationError::ConfirmationLength(42)));
+        assert_eq!(InstallationId::parse("12x"), Err(ConfirmationError::NotDigits));
+        assert_eq!(ConfirmationId::parse("١٢٣"), Err(ConfirmationError::NotDigits));
+    }
+
+    #[test]
+    fn a_confirmation_id_shows_itself_in_its_release_only() {
+        let digits = with_check_digits(8, 6, 4711);
+        let cid = ConfirmationId::parse(&digits).expect("48 digits");
+        assert!(!format!("{cid:?}{:?}", ReleasedConfirmation(cid.clone())).contains(&digits[..6]));
+        let wire = serde_json::to_string(&ReleasedConfirmation(cid.clone())).expect("a string");
+        assert_eq!(wire, format!("\"{digits}\""));
+        assert_eq!(serde_json::from_str::<ReleasedConfirmation>(&wire).expect("the same").0, cid);
+        let short = serde_json::from_str::<ReleasedConfirmation>("\"123456\"").expect_err("too short");
+        assert!(!short.to_string().contains("123456"));
+    }
+
+    proptest! {
+        #[test]
+        fn grouped_and_bare_forms_are_equal(seed in 0u64..1_000_000, long: bool) {
+            let size = if long { 7 } else { 6 };
+            let digits = with_check_digits(9, size, seed);
+            let id = InstallationId::parse(&digits).expect("digits");
+            prop_assert!(id.check_digits_fit());
+            let grouped = id.groups().collect::<Vec<_>>().join(" - ");
+            prop_assert_eq!(InstallationId::parse(&grouped), Ok(id));
+        }
+
+        #[test]
+        fn one_wrong_digit_is_noticed_unless_it_differs_by_seven(seed in 0u64..1_000_000, at in 0usize..63, by in 1u8..10) {
+            let mut digits = with_check_digits(9, 7, seed).into_bytes();
+            let old = digits[at] - b'0';
+            let new = (old + by) % 10;
+            digits[at] = b'0' + new;
+            let id = InstallationId::parse(std::str::from_utf8(&digits).expect("ASCII")).expect("digits");
+            prop_assert_eq!(id.check_digits_fit(), at % 7 != 6 && old.abs_diff(new) == 7);
+        }
+
+        #[test]
+        fn no_text_panics(text in "[0-9 x-]{0,70}") {
+            if let Ok(id) = InstallationId::parse(&text) {
+                let _ = id.check_digits_fit();
+            }
+            if let Ok(id) = ConfirmationId::parse(&text) {
+                let _ = id.check_digits_fit();
+            }
+        }
+    }
 }

@@ -251,6 +251,8 @@ pub fn image_disk(
         let held = transfer.hold(&touched, &dirty, &scan.watched)?;
         let gate = Gate::new(&head.header, &mask, &new_gates, &old_gates, &held)?;
 
+        // Told before the first write: whoever listens stores it, or stops the imaging here.
+        monitor.event(ImagingEvent::GateClosed);
         old_gates.close(&medium)?;
         medium.flush("closing the old gate")?;
         gate.close(&medium)?;
@@ -258,7 +260,6 @@ pub fn image_disk(
             gate::erase(&medium, offset)?;
         }
         medium.flush("closing the new gate")?;
-        monitor.event(ImagingEvent::GateClosed);
 
         let wanted = index::with_held(&dirty, &held);
         transfer.write(&gate, &wanted, &held)?;

@@ -1,5 +1,7 @@
 //! What a network-boot client says it is (RFC 4578, DHCP options 60, 77, 93 and 97).
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// The processor and firmware of a client, from DHCP option 93 (RFC 4578 section 2.1, IANA "Processor Architecture Types").
@@ -49,5 +51,38 @@ impl Architecture {
             11 | 19 => Self::UefiArm64,
             other => Self::Other(other),
         }
+    }
+
+    /// Whether its firmware is UEFI of any kind that is served.
+    pub fn is_uefi(self) -> bool {
+        matches!(self, Self::UefiIa32 | Self::UefiX64 | Self::UefiArm64)
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bios => f.write_str("BIOS"),
+            Self::UefiIa32 => f.write_str("32-bit UEFI"),
+            Self::UefiX64 => f.write_str("64-bit UEFI"),
+            Self::UefiArm64 => f.write_str("64-bit ARM UEFI"),
+            Self::Other(code) => write!(f, "architecture {code}"),
+        }
+    }
+}
+
+impl fmt::Display for Loader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pxe => "PXE",
+            Self::Http => "HTTP boot",
+            Self::Ipxe => "iPXE",
+        })
+    }
+}
+
+impl fmt::Display for Firmware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.architecture, self.loader)
     }
 }

@@ -176,13 +176,21 @@ impl SignedHead {
         }
         key.verify_strict(&signed_text(&root), &Signature::from_bytes(&self.signature))
             .map_err(|_| ManifestError::Signature { root })?;
+        Ok(VerifiedHead { root, header: self.header()?, groups: self.groups, mask: self.mask })
+    }
+
+    /// Reads the header, whoever wrote it, and checks its numbers.
+    ///
+    /// # Errors
+    /// [`ManifestError::Damaged`].
+    pub fn header(&self) -> Result<Header, ManifestError> {
         let damaged = |why: String| ManifestError::Damaged { what: "image header", why };
         let header: Header = serde_json::from_slice(&self.header).map_err(|error| damaged(error.to_string()))?;
         check_header(&header).map_err(damaged)?;
         if header.group_count() != self.groups.len() as u64 {
             return Err(damaged(format!("{} groups for {} leaves", self.groups.len(), header.leaf_count())));
         }
-        Ok(VerifiedHead { root, header, groups: self.groups, mask: self.mask })
+        Ok(header)
     }
 }
 
@@ -213,10 +221,13 @@ pub fn check_header(header: &Header) -> Result<(), String> {
         }
         end = region.extent.end();
     }
-    for extent in header.gate.iter().chain(&header.note) {
-        if !inside(extent) || extent.len > 1 << 20 {
-            return Err(format!("a gate or note at {} of {} bytes", extent.start, extent.len));
+    for gate in &header.gate {
+        if !inside(gate) || gate.len != u64::from(header.sector_bytes) {
+            return Err(format!("a gate at {} of {} bytes", gate.start, gate.len));
         }
+    }
+    if let Some(note) = header.note.filter(|note| !inside(note) || note.len > 1 << 20) {
+        return Err(format!("a note at {} of {} bytes", note.start, note.len));
     }
     Ok(())
 }
@@ -265,6 +276,9 @@ pub fn decode_mask(bytes: &[u8]) -> Result<Mask, ManifestError> {
         return Err(cut.damaged(format!("{len} bytes")));
     }
     let plain = zstd::bulk::decompress(cut.rest, len).map_err(|error| cut.damaged(error.to_string()))?;
+    if plain.len() != len {
+        return Err(cut.damaged(format!("{} bytes instead of {len}", plain.len())));
+    }
     let mut numbers = Cut { what: "mask", rest: &plain };
     let mut runs = Vec::new();
     let mut at = 0u64;
@@ -286,19 +300,20 @@ fn put_number(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-struct Cut<'a> {
-    what: &'static str,
-    rest: &'a [u8],
+/// Bytes that are taken from the front, none of which may be trusted to be there.
+pub(super) struct Cut<'a> {
+    pub(super) what: &'static str,
+    pub(super) rest: &'a [u8],
 }
 
 impl<'a> Cut<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8], ManifestError> {
+    pub(super) fn take(&mut self, n: usize) -> Result<&'a [u8], ManifestError> {
         let (head, tail) = self.rest.split_at_checked(n).ok_or(ManifestError::CutShort { what: self.what })?;
         self.rest = tail;
         Ok(head)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], ManifestError> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], ManifestError> {
         let what = self.what;
         self.take(N)?.try_into().map_err(|_| ManifestError::CutShort { what })
     }
@@ -307,8 +322,15 @@ impl<'a> Cut<'a> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
-    fn u64(&mut self) -> Result<u64, ManifestError> {
+    pub(super) fn u64(&mut self) -> Result<u64, ManifestError> {
         Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    /// A length and that many bytes.
+    pub(super) fn part(&mut self) -> Result<&'a [u8], ManifestError> {
+        let len = self.u64()?;
+        let what = self.what;
+        self.take(usize::try_from(len).map_err(|_| ManifestError::CutShort { what })?)
     }
 
     fn number(&mut self) -> Result<u64, ManifestError> {
@@ -323,7 +345,7 @@ impl<'a> Cut<'a> {
         Err(self.damaged("a number without end".to_owned()))
     }
 
-    fn damaged(&self, why: String) -> ManifestError {
+    pub(super) fn damaged(&self, why: String) -> ManifestError {
         ManifestError::Damaged { what: self.what, why }
     }
 }

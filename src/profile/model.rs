@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,36 @@ impl Profiles {
     /// The machine with this MAC address, and its room.
     pub fn machine_by_mac(&self, mac: Mac) -> Option<(&Room, &Machine)> {
         self.rooms.values().find_map(|room| room.machines.iter().find(|m| m.mac == mac).map(|m| (room, m)))
+    }
+
+    /// The machine with this SMBIOS UUID, and its room, where a profile gives it.
+    pub fn machine_by_uuid(&self, uuid: MachineUuid) -> Option<(&Room, &Machine)> {
+        self.rooms.values().find_map(|room| room.machines.iter().find(|m| m.uuid == Some(uuid)).map(|m| (room, m)))
+    }
+
+    /// All machines with their rooms, room by room.
+    pub fn machines(&self) -> impl Iterator<Item = (&Room, &Machine)> {
+        self.rooms.values().flat_map(|room| room.machines.iter().map(move |machine| (room, machine)))
+    }
+
+    /// What the site says of the Windows on a room's image.
+    pub fn windows(&self, room: &Room) -> Option<&WindowsFacts> {
+        self.site.images.get(&room.image.name)
+    }
+
+    /// A room's hooks in their order, commands with what they run.
+    pub fn hooks<'a>(&'a self, room: &'a Room) -> impl Iterator<Item = (&'a Hook, Option<&'a CommandHook>)> {
+        room.hooks.iter().map(|hook| match hook {
+            Hook::Command(name) => (hook, self.site.hooks.get(name)),
+            Hook::ComputerName | Hook::Activation => (hook, None),
+        })
+    }
+}
+
+impl Site {
+    /// The school's time zone. A checked site's name is known; UTC where the zone data have gone since.
+    pub fn zone(&self) -> TimeZone {
+        TimeZone::get(&self.time_zone).unwrap_or(TimeZone::UTC)
     }
 }
 

@@ -1,0 +1,137 @@
+//! The options of `klonwerk image`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+
+use crate::cli::image::{self, Output};
+use crate::clock::{Clock, SystemClock};
+use crate::disk::file::{Access, FileDisk};
+use crate::image::{FirmwareKind, KeyChannel, LEAF_BYTES, WindowsFacts};
+use crate::packs::{self, CaptureOptions, ImageStore, SigningKeyFile};
+use crate::room::{ImageName, ImageRef, ImageVersion, ImageWish, Language};
+
+/// `klonwerk image …`
+#[derive(Debug, Args)]
+pub(super) struct ImageOptions {
+    /// Where state and images are kept.
+    #[arg(long, global = true, default_value = "/var/lib/klonwerk")]
+    state: PathBuf,
+    #[command(subcommand)]
+    command: ImageCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ImageCommand {
+    /// Make an image of a master's disk.
+    Capture {
+        /// The disk: a block device or a raw file.
+        #[arg(long)]
+        from: PathBuf,
+        /// The image's name, or name@version. Without a version it is today's date.
+        #[arg(long)]
+        name: String,
+        /// The Windows build number, if it cannot be read.
+        #[arg(long)]
+        build: Option<u32>,
+        /// The edition, such as Education.
+        #[arg(long)]
+        edition: Option<String>,
+        /// The product name, such as "Windows 11 Education".
+        #[arg(long)]
+        product: Option<String>,
+        /// Whether sysprep /generalize was run last: true or false.
+        #[arg(long)]
+        generalized: Option<bool>,
+        /// Whether SkipRearm is set: true or false.
+        #[arg(long)]
+        skip_rearm: Option<bool>,
+        /// The channel of the key inside: mak, gvlk, oem, retail or none.
+        #[arg(long, value_parser = from_word::<KeyChannel>)]
+        key_channel: Option<KeyChannel>,
+        /// The firmware that starts it: bios or uefi.
+        #[arg(long, value_parser = from_word::<FirmwareKind>)]
+        firmware: Option<FirmwareKind>,
+    },
+    /// List the images.
+    List,
+    /// Show one image.
+    Show {
+        /// name@version, or a name for its newest version.
+        image: ImageWish,
+    },
+    /// Read every stored leaf and compare it with its hash.
+    Verify,
+    /// Free the space of leaves that no image needs.
+    Gc {
+        /// Keep what was written less than so many hours ago.
+        #[arg(long, default_value_t = 24)]
+        grace_hours: u64,
+    },
+}
+
+fn from_word<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(|error| error.to_string())
+}
+
+fn image_ref(name: &str, clock: &dyn Clock) -> anyhow::Result<ImageRef> {
+    if name.contains('@') {
+        return Ok(name.parse()?);
+    }
+    let name: ImageName = name.parse()?;
+    let today = clock.now().to_zoned(jiff::tz::TimeZone::system()).date();
+    let version: ImageVersion = today.to_string().parse()?;
+    Ok(ImageRef { name, version })
+}
+
+/// Runs `klonwerk image`; tells whether all is well.
+pub(super) fn run(options: ImageOptions, language: Language, json: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let clock = SystemClock;
+    let images = options.state.join("images");
+    let key = options.state.join("image-signing.key");
+    let mut to = Output { out, language, json };
+    let open = |access| {
+        ImageStore::open_as(&images, access).with_context(|| format!("cannot open the images in {}", images.display()))
+    };
+    match options.command {
+        ImageCommand::Capture {
+            from,
+            name,
+            build,
+            edition,
+            product,
+            generalized,
+            skip_rearm,
+            key_channel,
+            firmware,
+        } => {
+            let image = image_ref(&name, &clock)?;
+            std::fs::create_dir_all(&options.state).with_context(|| {
+                format!("cannot make the folder {}; give another one with --state", options.state.display())
+            })?;
+            let store = open(packs::Access::Exclusive)?;
+            let key = SigningKeyFile::open_or_create(&key)?;
+            let disk = FileDisk::open(&from, Access::ReadOnly)?;
+            let facts = WindowsFacts { build, edition, product, generalized, skip_rearm, key_channel, firmware };
+            let capture = CaptureOptions { image, leaf_bytes: LEAF_BYTES, facts, now: clock.now(), threads };
+            image::capture(&store, &key, &disk, &capture, &|_| {}, &mut to)?;
+            Ok(true)
+        }
+        ImageCommand::List => image::list(&open(packs::Access::ReadOnly)?, &mut to).map(|()| true),
+        ImageCommand::Show { image } => image::show(&open(packs::Access::ReadOnly)?, &image, &mut to).map(|()| true),
+        ImageCommand::Verify => {
+            let store = open(packs::Access::ReadOnly)?;
+            let key = if key.exists() { Some(SigningKeyFile::open_or_create(&key)?.verifying_key()) } else { None };
+            image::verify(&store, key.as_ref(), threads, &|_| {}, &mut to)
+        }
+        ImageCommand::Gc { grace_hours } => {
+            let store = open(packs::Access::Exclusive)?;
+            image::gc(&store, Duration::from_secs(grace_hours.saturating_mul(3600)), clock.now(), &mut to)
+                .map(|()| true)
+        }
+    }
+}

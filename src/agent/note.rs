@@ -16,6 +16,9 @@ const MAGIC: &[u8; 8] = b"KWNOTE\x01\n";
 /// How large a note's place on the disk is, in bytes.
 pub const NOTE_BYTES: usize = 4096;
 
+/// Where it lies on the disk: in front of the first mebibyte, where Windows' own partitioning begins.
+pub const NOTE_OFFSET: u64 = (1 << 20) - NOTE_BYTES as u64;
+
 /// What the imaging agent tells the resident agent.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {

@@ -10,6 +10,8 @@ use crate::room::Language;
 
 pub mod check;
 #[cfg(target_os = "linux")]
+mod demo;
+#[cfg(target_os = "linux")]
 pub mod image;
 #[cfg(target_os = "linux")]
 mod image_options;
@@ -43,6 +45,9 @@ enum Command {
         #[arg(long)]
         write: Option<PathBuf>,
     },
+    /// Re-clone a simulated room on this machine, twice: no root, nothing left behind.
+    #[cfg(target_os = "linux")]
+    Demo(demo::DemoOptions),
     /// Capture, list, show, verify and clean up images.
     #[cfg(target_os = "linux")]
     Image(image_options::ImageOptions),
@@ -75,6 +80,8 @@ pub fn main() -> ExitCode {
         Command::Check { dir } => check::run(&dir, language, options.json, &mut out),
         Command::Schema { write: None } => schema::run(&mut out).map(|()| true),
         Command::Schema { write: Some(folder) } => schema::write(&folder, &mut out).map(|()| true),
+        #[cfg(target_os = "linux")]
+        Command::Demo(demo) => demo::run(demo, language, options.json, &mut out),
         #[cfg(target_os = "linux")]
         Command::Image(image) => image_options::run(image, language, options.json, &mut out),
     };

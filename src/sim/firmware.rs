@@ -247,7 +247,8 @@ pub fn starts(disk: &dyn Disk, firmware: FirmwareKind) -> io::Result<bool> {
             disk.read_at(2 * sector, &mut entries).map_err(io::Error::other)?;
             for entry in entries.as_chunks::<128>().0 {
                 if entry.get(..16) == Some(&ESP)
-                    && let Some(start) = entry.get(32..40).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes)
+                    && let Some(start) =
+                        entry.get(32..40).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes)
                 {
                     let boot = read(start.saturating_mul(sector))?;
                     let jump = matches!(boot.first(), Some(0xeb | 0xe9));

@@ -13,6 +13,7 @@ pub mod recording;
 pub mod usage;
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
 
 pub use buffer::AlignedBuffer;

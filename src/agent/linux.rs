@@ -1,1 +1,3 @@
-//! What the agent needs to know of Linux: which disk to write.
+//! What the agent needs to know of Linux.
+
+pub mod target;

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::linux::fs::MetadataExt as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// Where the kernel tells what it knows. Tests hand in trees of their own.
 #[derive(Debug, Clone)]
@@ -34,10 +35,20 @@ impl DeviceNumber {
             Self(rustix::fs::major(number), rustix::fs::minor(number))
         })
     }
+}
 
-    fn parse(text: &str) -> Option<Self> {
-        let (major, minor) = text.trim().split_once(':')?;
-        Some(Self(major.parse().ok()?, minor.parse().ok()?))
+/// A text that is no device number.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a device number such as 8:0")]
+pub struct NotADeviceNumber(String);
+
+impl FromStr for DeviceNumber {
+    type Err = NotADeviceNumber;
+
+    fn from_str(text: &str) -> Result<Self, NotADeviceNumber> {
+        let parts =
+            text.trim().split_once(':').and_then(|(major, minor)| Some(Self(major.parse().ok()?, minor.parse().ok()?)));
+        parts.ok_or_else(|| NotADeviceNumber(text.to_owned()))
     }
 }
 
@@ -84,7 +95,7 @@ impl KernelView {
             if !directory.join("partition").exists() {
                 continue;
             }
-            let number = fs::read_to_string(directory.join("dev")).ok().and_then(|text| DeviceNumber::parse(&text));
+            let number = fs::read_to_string(directory.join("dev")).ok().and_then(|text| text.parse().ok());
             if let Some(number) = number {
                 family.push((number, directory));
             }
@@ -104,7 +115,7 @@ impl KernelView {
         mounts.lines().find_map(|line| {
             let (front, back) = line.split_once(" - ")?;
             let mut fields = front.split(' ').skip(2);
-            let number = DeviceNumber::parse(fields.next()?);
+            let number = fields.next()?.parse().ok();
             let place = fields.nth(1)?;
             // A btrfs mount shows a number of its own, so that its source is looked at too.
             let source = back.split(' ').nth(1).and_then(|source| DeviceNumber::of(Path::new(source)));

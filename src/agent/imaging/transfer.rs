@@ -84,6 +84,12 @@ impl Transfer<'_> {
         self.head.header.leaf(index).map_or(0, |leaf| leaf.extent.len)
     }
 
+    /// The contents of leaf `index`, if they are what they must be.
+    fn unpack(&self, index: u64, packed: &PackedLeaf, expected: &Hash) -> Option<Vec<u8>> {
+        let fits = u64::from(packed.raw_len) == self.len(index);
+        fits.then(|| packed.decode(expected).ok()).flatten()
+    }
+
     /// The contents of `leaves`: those that differ from the source, the others from the disk.
     pub(super) fn hold(
         &self,
@@ -122,7 +128,7 @@ impl Transfer<'_> {
             self.medium.check_stop()?;
             let told = self.source.leaves(&pending.leaves, &mut |index, packed| {
                 let expected = pending.leaves.iter().find(|(wanted, _)| *wanted == index);
-                match expected.and_then(|(_, hash)| Some((*hash, packed.unpack(self.len(index), hash)?))) {
+                match expected.and_then(|(_, hash)| Some((*hash, self.unpack(index, &packed, hash)?))) {
                     Some(leaf) => drop(held.insert(index, leaf)),
                     None => {
                         refused += 1;
@@ -325,7 +331,7 @@ impl Writer<'_> {
             (Some((_, done)), _) if done.load(Ordering::Relaxed) => return Ok(()),
             (Some(_), Job::Zeros) => Some(vec![0; transfer.len(index) as usize]),
             (Some(_), Job::Plain(bytes)) => Some(bytes),
-            (Some((hash, _)), Job::Packed(packed)) => packed.unpack(transfer.len(index), hash),
+            (Some((hash, _)), Job::Packed(packed)) => transfer.unpack(index, &packed, hash),
             (None, _) => None,
         };
         let (Some((hash, done)), Some(bytes)) = (sought, bytes) else {
@@ -411,16 +417,15 @@ mod tests {
         new[5000] = 1;
         new[8192] = 1;
         let none = Mask::default();
-        assert_eq!(differing(Some(&old), &new, 65536, 512, &none), [4096..12288]);
-        assert_eq!(
-            differing(Some(&old), &new, 65536 + 512, 512, &none),
-            [3584..11776],
-            "blocks lie on the disk's grid"
-        );
+        let runs = |old: Option<&[u8]>, start, sector, mask: &Mask| -> Vec<(usize, usize)> {
+            differing(old, &new, start, sector, mask).into_iter().map(|run| (run.start, run.end)).collect()
+        };
+        assert_eq!(runs(Some(&old), 65536, 512, &none), [(4096, 12288)]);
+        assert_eq!(runs(Some(&old), 65536 + 512, 512, &none), [(3584, 11776)], "blocks lie on the disk's grid");
         let mask = Mask::new(vec![Extent { start: 65536 + 4096, len: 512 }, Extent { start: 65536 + 8192, len: 100 }]);
-        assert_eq!(differing(Some(&old), &new, 65536, 512, &mask), [4608..12288]);
-        assert_eq!(differing(None, &new, 65536, 4096, &mask), [0..16384]);
-        assert!(differing(Some(&new), &new, 65536, 512, &none).is_empty());
+        assert_eq!(runs(Some(&old), 65536, 512, &mask), [(4608, 12288)]);
+        assert_eq!(runs(None, 65536, 4096, &mask), [(0, 16384)]);
+        assert!(runs(Some(&new), 65536, 512, &none).is_empty());
     }
 
     #[test]

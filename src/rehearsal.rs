@@ -30,7 +30,9 @@ use crate::room::{ImageRef, Mac, MachineName, RoomName, Selection};
 use crate::serve::{ServeError, ServeOptions, Server, StateFolder};
 use crate::sim::firmware::{Identity, Network};
 use crate::sim::licensing::{Hardware, LicensingState, SimKmsHost, World};
-use crate::sim::master::{CompareError, MasterError, MasterOptions, SimWindows, build_master, dirty, equal_under_mask};
+use crate::sim::master::{
+    CompareError, Difference, MasterError, MasterOptions, SimWindows, build_master, dirty, equal_under_mask,
+};
 use crate::sim::pc::{PcError, PcParts, SimPc};
 use crate::sim::portal::Portal;
 
@@ -221,8 +223,8 @@ impl School {
         for folder in [state.boot(), options.folder.join("profiles/rooms"), options.folder.join("pcs")] {
             fs::create_dir_all(&folder).map_err(file_error("create", &folder))?;
         }
-        let (master, facts, firmware, made_zero) = master(&options, tell)?;
-        let (key, partial) = make_key(options.seed);
+        let (master, facts, firmware) = master(&options, tell)?;
+        let (key, partial) = make_key(options.seed)?;
 
         tell("capturing it as an image");
         let disk = FileDisk::open(&master, Access::ReadOnly)?;
@@ -235,10 +237,7 @@ impl School {
         let captured = capture(&disk, &capture_options, &store, &signing.signing_key(), &|_| {})?;
         let stored = store.by_root(&captured.root)?;
         let stored = stored.ok_or_else(|| RehearsalError::Broken("the image is gone after its capture".to_owned()))?;
-        let zero = match made_zero {
-            Some(zero) => zero,
-            None => heads(&disk, &stored)?,
-        };
+        let zero = heads(&disk, &stored)?;
         drop((store, disk));
         let firmware = firmware.unwrap_or(match stored.header().table {
             TableKind::Gpt => FirmwareKind::Uefi,
@@ -456,17 +455,17 @@ impl School {
         Ok(report)
     }
 
-    /// Compares every PC's disk with the master under the mask, byte for byte; the PCs whose disk is right.
-    pub fn verify(&self) -> Result<Vec<MachineName>, RehearsalError> {
+    /// Compares every PC's disk with the master under the mask, byte for byte; the PCs whose disk is not right.
+    pub fn differences(&self) -> Result<BTreeMap<MachineName, Difference>, RehearsalError> {
         let mask = self.image.mask()?;
-        let mut right = Vec::new();
+        let mut wrong = BTreeMap::new();
         for (pc, name) in self.pcs.iter().zip(&self.names) {
-            match equal_under_mask(&self.master, pc.disk(), self.image.header(), &mask, &self.zero)? {
-                None => right.push(name.clone()),
-                Some(difference) => tracing::error!(%name, ?difference, "a disk is not the image"),
+            let found = equal_under_mask(&self.master, pc.disk(), self.image.header(), &mask, &self.zero)?;
+            if let Some(difference) = found {
+                wrong.insert(name.clone(), difference);
             }
         }
-        Ok(right)
+        Ok(wrong)
     }
 
     /// How many PCs say, asked anew, that they are activated.
@@ -491,7 +490,7 @@ impl Drop for School {
     }
 }
 
-type Master = (PathBuf, WindowsFacts, Option<FirmwareKind>, Option<Vec<Extent>>);
+type Master = (PathBuf, WindowsFacts, Option<FirmwareKind>);
 
 fn master(options: &SchoolOptions, tell: &dyn Fn(&str)) -> Result<Master, RehearsalError> {
     let (build, edition, channel, firmware) = match options.strategy {
@@ -510,7 +509,7 @@ fn master(options: &SchoolOptions, tell: &dyn Fn(&str)) -> Result<Master, Rehear
     };
     if let Some(image) = &options.image {
         tell(&format!("taking {} as the master's disk", image.display()));
-        return Ok((image.clone(), facts, None, None));
+        return Ok((image.clone(), facts, None));
     }
     tell("making a master's disk");
     let path = options.folder.join("master.disk");
@@ -523,24 +522,9 @@ fn master(options: &SchoolOptions, tell: &dyn Fn(&str)) -> Result<Master, Rehear
         key_channel: channel,
     };
     let wanted = MasterOptions { bytes_used: options.bytes_used, firmware, seed: options.seed, windows };
-    let made = build_master(&path, &wanted)?;
+    build_master(&path, &wanted)?;
     facts.firmware = Some(firmware);
-    Ok((path, facts, Some(firmware), Some(first_bytes(&made.page_file, ntfs::HEAD_BYTES))))
-}
-
-/// The first `len` bytes of a file that lies in `pieces`.
-fn first_bytes(pieces: &[Extent], len: u64) -> Vec<Extent> {
-    let mut left = len;
-    let mut out = Vec::new();
-    for piece in pieces {
-        let take = piece.len.min(left);
-        if take == 0 {
-            break;
-        }
-        out.push(Extent { start: piece.start, len: take });
-        left -= take;
-    }
-    out
+    Ok((path, facts, Some(firmware)))
 }
 
 struct VolumeOf<'a> {
@@ -554,7 +538,7 @@ impl ntfs::ReadAt for VolumeOf<'_> {
     }
 }
 
-/// The heads of page and hibernation files on a disk that was not made here.
+/// The heads of page and hibernation files, which an image holds as zeros.
 fn heads(disk: &FileDisk, image: &StoredImage) -> Result<Vec<Extent>, RehearsalError> {
     let mut out = Vec::new();
     for region in &image.header().regions {
@@ -575,18 +559,15 @@ fn mac(i: usize) -> Mac {
     Mac([0x52, 0x54, 0x00, 0x65, high, low])
 }
 
-/// A product key that has the form of one and is none.
-fn make_key(seed: u64) -> (ProductKey, String) {
+/// A product key that has the form of one and is none, and its last five characters.
+fn make_key(seed: u64) -> Result<(ProductKey, String), RehearsalError> {
     const LETTERS: &[u8] = b"BCDFGHJKMPQRTVWXY2346789";
     let bytes = Hash::of(format!("rehearsal key {seed}").as_bytes()).0;
     let text: Vec<u8> = bytes.iter().take(25).map(|byte| LETTERS[usize::from(*byte) % LETTERS.len()]).collect();
     let text = text.chunks(5).map(|group| String::from_utf8_lossy(group).into_owned()).collect::<Vec<_>>().join("-");
-    let partial = text.chars().skip(24).collect();
-    match ProductKey::parse(&text) {
-        Ok(key) => (key, partial),
-        // The alphabet above is the one that keys are written in.
-        Err(_) => unreachable!("a key from the key alphabet"),
-    }
+    let key = ProductKey::parse(&text).map_err(|error| RehearsalError::Broken(error.to_string()))?;
+    let partial = key.partial().to_owned();
+    Ok((key, partial))
 }
 
 fn stand_in(seed: u64, name: &str, len: usize) -> Vec<u8> {

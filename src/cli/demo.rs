@@ -17,6 +17,7 @@ use crate::job::state::{Pending, Readiness};
 use crate::progress::{ImagingEvent, Monitor};
 use crate::rehearsal::{NightReport, RoomStrategy, School, SchoolOptions};
 use crate::room::{Language, MachineName};
+use crate::sim::master::Difference;
 
 /// How much of the used leaves a school day changes.
 const DAY: f64 = 0.02;
@@ -169,7 +170,15 @@ pub(super) fn run(options: DemoOptions, language: Language, json: bool, out: &mu
     let two = play(&mut school, json)?;
     say(&night_line(&two, &words));
 
-    let verified = school.verify()?.len();
+    let wrong = school.differences()?;
+    for (name, difference) in &wrong {
+        let Difference { offset, expected, found } = difference;
+        say(&match words.german {
+            true => format!("  ! {name}: Byte {offset} ist {found:02x} statt {expected:02x}"),
+            false => format!("  ! {name}: byte {offset} is {found:02x} instead of {expected:02x}"),
+        });
+    }
+    let verified = n - wrong.len();
     let activated = school.activated();
     let microsoft = school.world.microsoft();
     let outcome = Outcome {

@@ -17,6 +17,8 @@ mod agent;
 mod ask;
 pub mod check;
 #[cfg(target_os = "linux")]
+mod demo;
+#[cfg(target_os = "linux")]
 pub mod image;
 #[cfg(target_os = "linux")]
 mod image_options;
@@ -68,6 +70,9 @@ enum Command {
         #[arg(long)]
         write: Option<PathBuf>,
     },
+    /// Re-clone a simulated room on this machine, twice: no root, nothing left behind.
+    #[cfg(target_os = "linux")]
+    Demo(demo::DemoOptions),
     /// Run the server: network boot, images, runs, activation.
     #[cfg(target_os = "linux")]
     #[command(after_help = "Example: klonwerk serve --profiles /etc/klonwerk/profiles")]
@@ -172,6 +177,8 @@ fn run(
         Command::Completions { shell } => man::completions(shell, Options::command(), to.out).map(|()| true),
         #[cfg(target_os = "linux")]
         Command::Image(image) => image_options::run(image, language, json, to.out),
+        #[cfg(target_os = "linux")]
+        Command::Demo(demo) => demo::run(demo, language, json, to.out),
         #[cfg(target_os = "linux")]
         Command::Serve(args) => serve::run(&args, to),
         #[cfg(target_os = "linux")]

@@ -8,7 +8,7 @@
 //! - io, the edges: [`disk`] [`packs`] [`net`] [`store`]
 //! - servers: [`dhcp_server`] [`tftp_server`] [`http`] [`night`]; beside them [`agent`], which runs on the PCs
 //! - [`sim`]: simulated volumes and masters, for rehearsals and tests
-//! - [`serve`], the composition root, and [`cli`], the only place that prints
+//! - [`serve`], the composition root, [`rehearsal`], a school on this machine, and [`cli`], the only place that prints
 
 pub mod activation;
 pub mod boot;
@@ -47,5 +47,7 @@ pub mod tftp_server;
 pub mod sim;
 
 pub mod cli;
+#[cfg(target_os = "linux")]
+pub mod rehearsal;
 #[cfg(target_os = "linux")]
 pub mod serve;

@@ -292,14 +292,21 @@ impl Night {
         if let IntentKind::Reclone { image } = &intent.kind {
             self.plan_of(&intent.room, &intent.selection, image.as_ref())?;
         }
+        // The clock's tick must not take the intent up in between, or the run that it becomes would not be seen here.
+        let one_at_a_time = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
         let id = self.store.add_intent(intent)?;
-        let started = self.act_on_intents()?;
+        let started = self.act_on_due()?;
+        drop(one_at_a_time);
         Ok((id, started.get(&id).copied()))
     }
 
     /// Acts on every intent whose time has come.
     pub fn act_on_intents(&self) -> Result<BTreeMap<IntentId, RunId>, NightError> {
         let _one_at_a_time = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.act_on_due()
+    }
+
+    fn act_on_due(&self) -> Result<BTreeMap<IntentId, RunId>, NightError> {
         let mut started = BTreeMap::new();
         for intent in self.store.due_intents(self.clock.now())? {
             match self.act_on(&intent) {

@@ -16,7 +16,8 @@
 //! # The order, and why
 //!
 //! 1. Everything that can refuse does so before the first write: sizes, mask, head, and the gate's own leaves are fetched.
-//! 2. Close the gate of the *old* tables, of every copy, and flush. Until this flush has returned, nothing else is
+//! 2. Tell that the gate closes, so that the server knows before the disk does; close the gate of the *old* tables, of
+//!    every copy, and flush. Until this flush has returned, nothing else is
 //!    touched: a cut leaves the old state, with some of its ways to start closed. Afterwards nothing starts.
 //! 3. Close the gate of the *new* table and flush. These sectors may lie inside old files, so they must wait for step 2.
 //!    They may also be the start of a FAT that an image before the last left there, which the new table would make
@@ -61,9 +62,10 @@ pub mod target;
 mod transfer;
 mod verify;
 
+pub use crate::image::PackedLeaf;
 use gate::{Gate, OldGates};
 use medium::Medium;
-pub use source::{Declined, ImageSource, PackedLeaf, SourceError};
+pub use source::{Declined, ImageSource, SourceError};
 use transfer::Transfer;
 
 /// How often a source is asked again for something that did not come or did not fit.
@@ -170,7 +172,7 @@ fn at(step: &'static str) -> impl Fn(DiskError) -> ImagingError {
     move |source| ImagingError::Disk { step, source }
 }
 
-/// Finds the gate sectors of the tables that a disk has now, [`crate::image`]'s reading of them.
+/// Finds the gate sectors of the tables that a disk has now: [`crate::image::layout::gates_of`].
 pub type OldGateFinder<'a> = dyn Fn(&dyn Disk) -> io::Result<Vec<Extent>> + 'a;
 
 /// The offline hooks, as one call, made while the disk is written, closed and not claimed.

@@ -5,10 +5,12 @@ use std::io;
 use std::sync::Mutex;
 
 use ed25519_dalek::SigningKey;
-use klonwerk::agent::imaging::{Declined, ImageSource, PackedLeaf, SourceError};
+use klonwerk::agent::imaging::{Declined, ImageSource, SourceError};
 use klonwerk::disk::Disk;
+use klonwerk::image::layout;
 use klonwerk::image::manifest::{Manifest, VerifiedHead, encode_mask};
-use klonwerk::image::{Extent, Hash, Header, Mask, Region, RegionKind, TableKind, WindowsFacts};
+use klonwerk::image::ntfs::ReadAt;
+use klonwerk::image::{Extent, Hash, Header, Mask, PackedLeaf, Region, RegionKind, TableKind, WindowsFacts};
 
 pub(crate) const SECTOR: usize = 512;
 pub(crate) const LEAF: u32 = 4096;
@@ -245,30 +247,16 @@ impl ImageSource for Honest<'_> {
     }
 }
 
-fn number(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+/// A disk as the reader that partition tables are read through.
+struct Whole<'a>(&'a dyn Disk);
+
+impl ReadAt for Whole<'_> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, buf).map_err(io::Error::other)
+    }
 }
 
-/// The gate sectors that any copy of any table on the disk names, checksums ignored.
+/// The gate sectors that the tables on the disk name.
 pub(crate) fn gates_of(disk: &dyn Disk) -> io::Result<Vec<Extent>> {
-    let size = disk.size() as usize;
-    let read = |at: usize, len: usize| {
-        let mut bytes = vec![0; len];
-        disk.read_at(at as u64, &mut bytes).map_err(io::Error::other).map(|()| bytes)
-    };
-    let first = read(0, SECTOR)?;
-    let mut starts = vec![0];
-    let records = first[446..510].chunks(16).filter(|record| record[4] == 0xef);
-    starts.extend(records.map(|record| number(&record[8..12]) * SECTOR as u64));
-    for header in [SECTOR, size - SECTOR] {
-        let head = read(header, SECTOR)?;
-        let entries = number(&head[72..80]) as usize;
-        if !head.starts_with(b"EFI PART") || entries > size / SECTOR - 32 {
-            continue;
-        }
-        let list = read(entries * SECTOR, 128 * 128)?;
-        let esps = list.chunks(128).filter(|entry| entry[..16] == ESP_TYPE);
-        starts.extend(esps.map(|entry| number(&entry[32..40]).saturating_mul(SECTOR as u64)));
-    }
-    Ok(starts.into_iter().map(|start| Extent { start, len: SECTOR as u64 }).collect())
+    layout::gates_of(&Whole(disk), disk.size(), disk.sector_bytes())
 }

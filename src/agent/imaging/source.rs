@@ -2,28 +2,7 @@
 
 use std::error::Error;
 
-use crate::image::Hash;
-
-/// A leaf as it is stored and sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PackedLeaf {
-    /// Its length in bytes, unpacked.
-    pub raw_len: u32,
-    /// Its contents, compressed.
-    pub zstd: Vec<u8>,
-}
-
-impl PackedLeaf {
-    /// The contents, if they are what they must be.
-    pub(super) fn unpack(&self, len: u64, expected: &Hash) -> Option<Vec<u8>> {
-        if u64::from(self.raw_len) != len {
-            return None;
-        }
-        // The capacity bounds what a hostile frame may unfold to.
-        let raw = zstd::bulk::decompress(&self.zstd, len as usize).ok()?;
-        (raw.len() as u64 == len && Hash::of(&raw) == *expected).then_some(raw)
-    }
-}
+use crate::image::{Hash, PackedLeaf};
 
 /// What a sink answers when it takes no more leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

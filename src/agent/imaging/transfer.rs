@@ -84,6 +84,12 @@ impl Transfer<'_> {
         self.head.header.leaf(index).map_or(0, |leaf| leaf.extent.len)
     }
 
+    /// The contents of leaf `index`, if they are what they must be.
+    fn unpack(&self, index: u64, packed: &PackedLeaf, expected: &Hash) -> Option<Vec<u8>> {
+        let fits = u64::from(packed.raw_len) == self.len(index);
+        fits.then(|| packed.decode(expected).ok()).flatten()
+    }
+
     /// The contents of `leaves`: those that differ from the source, the others from the disk.
     pub(super) fn hold(
         &self,
@@ -122,7 +128,7 @@ impl Transfer<'_> {
             self.medium.check_stop()?;
             let told = self.source.leaves(&pending.leaves, &mut |index, packed| {
                 let expected = pending.leaves.iter().find(|(wanted, _)| *wanted == index);
-                match expected.and_then(|(_, hash)| Some((*hash, packed.unpack(self.len(index), hash)?))) {
+                match expected.and_then(|(_, hash)| Some((*hash, self.unpack(index, &packed, hash)?))) {
                     Some(leaf) => drop(held.insert(index, leaf)),
                     None => {
                         refused += 1;
@@ -325,7 +331,7 @@ impl Writer<'_> {
             (Some((_, done)), _) if done.load(Ordering::Relaxed) => return Ok(()),
             (Some(_), Job::Zeros) => Some(vec![0; transfer.len(index) as usize]),
             (Some(_), Job::Plain(bytes)) => Some(bytes),
-            (Some((hash, _)), Job::Packed(packed)) => packed.unpack(transfer.len(index), hash),
+            (Some((hash, _)), Job::Packed(packed)) => transfer.unpack(index, &packed, hash),
             (None, _) => None,
         };
         let (Some((hash, done)), Some(bytes)) = (sought, bytes) else {

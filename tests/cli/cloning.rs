@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use klonwerk::activation::hook::Outcome;
 use klonwerk::agent::client::{Client, Patience};
 use klonwerk::agent::note::{NOTE_BYTES, NOTE_OFFSET, Note};
 use klonwerk::agent::protocol::{HookResult, WindowsAction, WindowsCheckIn};
@@ -27,7 +28,7 @@ fn windows(note: &Note) {
     for hook in client.windows_check_in(&hello).unwrap().hooks {
         let result = match hook.action {
             WindowsAction::Activation { .. } => {
-                let report = json!({ "outcome": "pending-iid", "activations_spent": 0, "calls": [] });
+                let report = json!({ "outcome": Outcome::PendingIid, "activations_spent": 0, "calls": [] });
                 HookResult::Activation { report: Box::new(serde_json::from_value(report).unwrap()) }
             }
             _ => HookResult::Done { what: "done by the test".to_owned() },
@@ -172,4 +173,20 @@ fn a_watched_run_ends_with_zero_only_if_all_are_done_and_can_be_left() {
     // Detached, it only begins.
     let detached = school.klonwerk(&["reclone", "r1", "--detach", "--json"]);
     assert_eq!((detached.code, detached.json()), (Some(0), json!({ "run": 3 })), "{detached:?}");
+}
+
+#[test]
+fn a_watched_run_outlives_a_restart_of_the_server() {
+    let school = School::new();
+    school.capture();
+    let serving = school.serve();
+    let watching = Watching::start(&mut school.command(&["reclone", "r1", "--only", "R1-01", "--state", "state"]));
+    watching.hears("R1-01: awaiting network boot");
+    assert_eq!(serving.stop().0, Some(0));
+    let _again = school.serve();
+    let cancelled = school.klonwerk(&["runs", "cancel", "1"]);
+    assert_eq!(cancelled.code, Some(0), "{cancelled:?}");
+    let said = watching.end();
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.out.lines().last().unwrap().contains("cancelled"), "{said:?}");
 }

@@ -34,7 +34,7 @@ activation:
 machines:
   - { name: R1-01, mac: '52:54:00:00:01:01' }
   - { name: R1-02, mac: '52:54:00:00:01:02' }
-  - { name: R1-03, mac: '52:54:00:00:01:03', activation: { grace: { accept_notification: true } } }
+  - { name: R1-03, mac: '52:54:00:00:01:03' }
 ";
 
 const R2: &str = "\

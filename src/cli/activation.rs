@@ -38,7 +38,7 @@ enum Command {
     },
 }
 
-/// Runs `klonwerk activation`; tells whether every row was taken.
+/// Runs `klonwerk activation`; tells whether something was stored and nothing refused.
 pub(super) fn run(args: &ActivationArgs, to: &mut Output<'_>) -> anyhow::Result<bool> {
     let asker = Asker::open(&args.place.state(), to.language)?;
     let lang = pick(to.language, "de", "en");
@@ -52,7 +52,7 @@ pub(super) fn run(args: &ActivationArgs, to: &mut Output<'_>) -> anyhow::Result<
             let table = read(file)?;
             let view: ImportView = asker.post_bytes(&format!("/v1/activation/import?lang={lang}"), table.into())?;
             imported(&view, to)?;
-            Ok(view.refused.is_empty())
+            Ok(view.refused.is_empty() && view.stored > 0)
         }
     }
 }
@@ -70,10 +70,7 @@ fn pending(csv: &str, output: Option<&Path>, to: &mut Output<'_>) -> anyhow::Res
         ),
         (false, Some(path), _) => {
             let path = path.display();
-            to.say(
-                &format!("{rows} Installations-IDs stehen in {path}."),
-                &format!("{rows} installation IDs are in {path}."),
-            )
+            to.say(&format!("Installations-IDs in {path}: {rows}"), &format!("Installation IDs in {path}: {rows}"))
         }
         (false, None, _) => Ok(write!(to.out, "{csv}")?),
     }
@@ -98,6 +95,12 @@ fn imported(view: &ImportView, to: &mut Output<'_>) -> anyhow::Result<()> {
     }
     for line in &view.warnings {
         writeln!(to.out, "{}: {line}", to.text("Hinweis", "note"))?;
+    }
+    if view.stored == 0 && view.refused.is_empty() {
+        return to.say(
+            "Die Tabelle enthält keine neue Bestätigungs-ID; die Spalte confirmation_id ausfüllen.",
+            "The table holds no new confirmation ID; fill in its column confirmation_id.",
+        );
     }
     let (stored, refused) = (view.stored, view.refused.len());
     to.say(

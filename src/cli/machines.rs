@@ -94,3 +94,32 @@ fn unknown(list: &[UnknownMachine], to: &mut Output<'_>) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::Language;
+
+    #[test]
+    fn unknown_pcs_come_with_their_lines() {
+        let at = "2026-11-24T08:00:00Z".parse().unwrap();
+        let pc = UnknownMachine {
+            mac: "52:54:00:12:34:56".parse().unwrap(),
+            uuid: None,
+            architecture: "64-bit UEFI, PXE".to_owned(),
+            first_seen: at,
+            last_seen: at,
+            times: 2,
+        };
+        let mut out = Vec::new();
+        unknown(std::slice::from_ref(&pc), &mut Output { out: &mut out, language: Language::En, json: false }).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("first seen"), "{text}");
+        let line = "  - { name: PC-123456, mac: \"52:54:00:12:34:56\" } # 64-bit UEFI, PXE\n";
+        assert!(text.ends_with(line), "{text}");
+        let mut out = Vec::new();
+        unknown(&[pc], &mut Output { out: &mut out, language: Language::En, json: true }).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(json[0]["pc"]["mac"], "52:54:00:12:34:56");
+    }
+}

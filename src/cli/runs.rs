@@ -11,6 +11,7 @@ use crate::cli::output::{Output, moment, span, table};
 use crate::cli::place::{Place, who_asks};
 use crate::cli::words;
 use crate::http::admin_api::{MachineView, RunRequest, RunStarted, RunView, Status};
+use crate::job::plan::MachinePlan;
 use crate::job::{MachineState, RunId, Stage};
 use crate::room::{Language, MachineName, Selection};
 use crate::store::{MachineRun, Run};
@@ -329,6 +330,12 @@ fn history(view: &MachineView, to: &mut Output<'_>) -> anyhow::Result<()> {
     if view.hooks.is_empty() {
         return Ok(());
     }
+    // A plan of another version is no reason to show nothing.
+    let plan: Option<MachinePlan> = serde_json::from_str(&part.plan_json).ok();
+    let name = |index: u32| {
+        let named = plan.as_ref().and_then(|plan| plan.hooks().find(|(_, hook)| hook.index == index));
+        named.map_or_else(|| index.saturating_add(1).to_string(), |(_, hook)| hook.name.clone())
+    };
     let mut hooks = table();
     hooks.set_header([
         to.text("Nacharbeit", "hook"),
@@ -341,12 +348,7 @@ fn history(view: &MachineView, to: &mut Output<'_>) -> anyhow::Result<()> {
             Some(json) => words::hook_result(to.language, json),
             None => to.text("noch keines", "none yet").to_owned(),
         };
-        hooks.add_row([
-            attempt.index.saturating_add(1).to_string(),
-            attempt.number.to_string(),
-            moment(to.language, attempt.begun_at),
-            result,
-        ]);
+        hooks.add_row([name(attempt.index), attempt.number.to_string(), moment(to.language, attempt.begun_at), result]);
     }
     Ok(writeln!(to.out, "\n{}", hooks.trim_fmt())?)
 }

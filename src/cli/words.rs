@@ -37,7 +37,8 @@ pub(super) fn state(language: Language, of: &MachineState) -> String {
             Phase::Verifying => pick(language, "prüft", "verifying").to_owned(),
             Phase::OfflineHooks => pick(language, "Nacharbeiten auf der Platte", "hooks on the disk").to_owned(),
         },
-        MachineState::Hooks { next } => format!("{} {}", pick(language, "Nummer", "number"), next.saturating_add(1)),
+        MachineState::Hooks { next: 0 } => String::new(),
+        MachineState::Hooks { next } => format!("{next} {}", pick(language, "erledigt", "done")),
         MachineState::Held { why: HeldReason::TwoClaimants, .. } => {
             pick(language, "zwei PCs geben sich für ihn aus", "two PCs say that they are this one").to_owned()
         }

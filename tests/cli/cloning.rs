@@ -4,10 +4,11 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use klonwerk::activation::hook::Outcome;
+use klonwerk::activation::confirmation::{InstallationId, ProductRef, check_digit};
+use klonwerk::activation::hook::{ConfirmationAnswer, Outcome};
 use klonwerk::agent::client::{Client, Patience};
 use klonwerk::agent::note::{NOTE_BYTES, NOTE_OFFSET, Note};
-use klonwerk::agent::protocol::{HookResult, WindowsAction, WindowsCheckIn};
+use klonwerk::agent::protocol::{ConfirmationWanted, HookResult, WindowsAction, WindowsCheckIn};
 use klonwerk::image::ntfs::{ReadAt, inspect};
 use klonwerk::image::{Extent, Header, RegionKind, WindowsFacts};
 use klonwerk::packs::{Access, ImageStore};
@@ -16,6 +17,16 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::school::{School, Serving, Watching};
+
+/// Groups of digits, the last of each its check digit.
+fn digits(groups: usize, size: usize) -> String {
+    let body: String = "1357924680".chars().take(size - 1).collect();
+    format!("{body}{}", check_digit(&body)).repeat(groups)
+}
+
+fn product() -> ProductRef {
+    ProductRef { activation_id: "0f0a5a2c-7c9d-4a6c-8f11-0c6f2b5b0001".to_owned(), partial_key: "3V66T".to_owned() }
+}
 
 /// What the resident agent would do in a Windows that is named and whose activation waits for its confirmation ID.
 fn windows(note: &Note) {
@@ -28,6 +39,11 @@ fn windows(note: &Note) {
     for hook in client.windows_check_in(&hello).unwrap().hooks {
         let result = match hook.action {
             WindowsAction::Activation { .. } => {
+                let wanted = ConfirmationWanted {
+                    installation_id: InstallationId::parse(&digits(9, 7)).unwrap(),
+                    product: product(),
+                };
+                assert_eq!(client.confirmation(&wanted).unwrap(), ConfirmationAnswer::Pending);
                 let report = json!({ "outcome": Outcome::PendingIid, "activations_spent": 0, "calls": [] });
                 HookResult::Activation { report: Box::new(serde_json::from_value(report).unwrap()) }
             }
@@ -121,9 +137,32 @@ fn a_run_is_watched_while_an_agent_by_hand_brings_the_disk_back() {
     let runs = school.klonwerk(&["runs"]);
     assert!(runs.out.contains("tester") && runs.out.contains("win11@1"), "{runs:?}");
 
+    // Its installation ID goes out, its confirmation ID comes in.
+    let pending = school.klonwerk(&["activation", "pending", "--output", "ids.csv"]);
+    assert!(pending.code == Some(0) && pending.out.contains("Installation IDs in ids.csv: 1"), "{pending:?}");
+    let table = fs::read_to_string(school.path("ids.csv")).unwrap();
+    let bare = school.klonwerk(&["activation", "pending"]);
+    assert_eq!(bare.out, table);
+    let mut reader: Vec<String> = table.lines().map(str::to_owned).collect();
+    let mut columns: Vec<String> = reader[1].split(',').map(str::to_owned).collect();
+    columns[4] = digits(8, 6);
+    reader[1] = columns.join(",");
+    fs::write(school.path("filled.csv"), reader.join("\r\n")).unwrap();
+    let imported = school.klonwerk(&["activation", "import", "filled.csv"]);
+    assert!(
+        imported.code == Some(0) && imported.out.contains("Confirmation IDs stored: 1, refused: 0"),
+        "{imported:?}"
+    );
+    let unfilled = school.klonwerk(&["activation", "import", "ids.csv"]);
+    assert!(unfilled.code == Some(1) && unfilled.out.contains("fill in its column confirmation_id"), "{unfilled:?}");
+    fs::write(school.path("bad.csv"), reader.join("\r\n").replace("R2-01", "R2-77")).unwrap();
+    let refused = school.klonwerk(&["activation", "import", "bad.csv", "--lang", "de"]);
+    assert!(refused.code == Some(1) && refused.out.contains("abgelehnt: "), "{refused:?}");
+
     // The next night knows this disk.
     let plan = school.klonwerk(&["plan", "r2"]);
     assert!(plan.out.contains("holds this image, about"), "{plan:?}");
+    assert!(plan.out.contains("confirmation ID: stored"), "{plan:?}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::job::{Intent, IntentId, IntentKind, MachineState, RunId};
 use crate::packs::{ImageStore, PackError};
 use crate::profile::{Profiles, Room};
 use crate::progress::ImagingEvent;
-use crate::room::{MachineName, RoomName};
+use crate::room::{ImageWish, MachineName, RoomName};
 use crate::store::{NewMachineRun, NewRun, Store, StoreError};
 
 pub mod agents;
@@ -36,8 +36,13 @@ const EVENTS: usize = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum NightError {
     /// There is no such room.
-    #[error("no profile describes a room {0}; `klonwerk check` lists the rooms")]
-    NoRoom(RoomName),
+    #[error("no profile describes a room {room}; the rooms are: {}", names(.known))]
+    NoRoom {
+        /// What was asked for.
+        room: RoomName,
+        /// The rooms that there are.
+        known: Vec<RoomName>,
+    },
     /// There is no plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -103,6 +108,18 @@ pub enum NightError {
     /// An activation order cannot be made.
     #[error(transparent)]
     Order(#[from] crate::activation::hook::KeyMissing),
+}
+
+impl NightError {
+    /// There is no such room among `profiles`.
+    pub fn no_room(room: &RoomName, profiles: &Profiles) -> Self {
+        Self::NoRoom { room: room.clone(), known: profiles.rooms.keys().cloned().collect() }
+    }
+}
+
+fn names(rooms: &[RoomName]) -> String {
+    let names: Vec<&str> = rooms.iter().map(RoomName::as_str).collect();
+    names.join(", ")
 }
 
 /// What listeners hear.
@@ -245,13 +262,26 @@ impl Night {
 
     fn room(&self, name: &RoomName) -> Result<(Arc<Profiles>, Room), NightError> {
         let profiles = self.profiles();
-        let room = profiles.rooms.get(name).cloned().ok_or_else(|| NightError::NoRoom(name.clone()))?;
+        let room = profiles.rooms.get(name).cloned().ok_or_else(|| NightError::no_room(name, &profiles))?;
         Ok((profiles, room))
     }
 
     /// The plan of a re-clone of a room, as it would be now.
     pub fn plan(&self, room: &RoomName, selection: &crate::room::Selection) -> Result<Plan, NightError> {
-        let (profiles, room) = self.room(room)?;
+        self.plan_of(room, selection, None)
+    }
+
+    /// The same with another image than the room's own, where one is given.
+    pub fn plan_of(
+        &self,
+        room: &RoomName,
+        selection: &crate::room::Selection,
+        image: Option<&ImageWish>,
+    ) -> Result<Plan, NightError> {
+        let (profiles, mut room) = self.room(room)?;
+        if let Some(image) = image {
+            room.image = image.clone();
+        }
         let facts = facts::gather(Some(&self.store), &self.images, &profiles, &room, &self.key_values)?;
         Ok(crate::job::plan::plan(&profiles, &room, selection, &facts)?)
     }
@@ -259,8 +289,8 @@ impl Night {
     /// Records an intent and acts on it, if its time has come; the run that it became.
     pub fn ask(&self, intent: crate::job::intent::NewIntent) -> Result<(IntentId, Option<RunId>), NightError> {
         // A fault in what is asked for is told to who asks, before anything is stored.
-        if let IntentKind::Reclone { .. } = intent.kind {
-            self.plan(&intent.room, &intent.selection)?;
+        if let IntentKind::Reclone { image } = &intent.kind {
+            self.plan_of(&intent.room, &intent.selection, image.as_ref())?;
         }
         // The clock's tick must not take the intent up in between, or the run that it becomes would not be seen here.
         let one_at_a_time = self.starting.lock().unwrap_or_else(PoisonError::into_inner);

@@ -122,6 +122,9 @@ struct PlanQuery {
     only: String,
     #[serde(default)]
     except: String,
+    /// Another image than the room's own.
+    #[serde(default)]
+    image: Option<ImageWish>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -219,7 +222,7 @@ async fn plan(
 ) -> Answer<Plan> {
     let room: RoomName = room.parse().map_err(|e: crate::room::RoomError| Problem::bad_request(e.to_string()))?;
     let selection = Selection { only: names(&query.only)?, except: names(&query.except)? };
-    Ok(Json(ask(night, move |night| night.plan(&room, &selection)).await?))
+    Ok(Json(ask(night, move |night| night.plan_of(&room, &selection, query.image.as_ref())).await?))
 }
 
 fn names(text: &str) -> Result<Vec<MachineName>, Problem> {

@@ -244,7 +244,7 @@ impl School {
         let (key, partial) = make_key(options.seed)?;
         let (profiles, room) = profiles(&options, &partial)?;
         let set = load::load(&profiles).map_err(ServeError::Profiles)?;
-        let described = set.rooms.get(&room).ok_or_else(|| NightError::NoRoom(room.clone()))?;
+        let described = set.rooms.get(&room).ok_or_else(|| NightError::no_room(&room, &set))?;
         let facts = set.site.images.get(&described.image.name).cloned().unwrap_or_default();
         let partial = partial_of(&set, described, &options.key_values)?.unwrap_or(partial);
         let made = match &options.image {

@@ -42,6 +42,11 @@ impl Night {
             }
             BootSubject::Known(known) => known.machine,
         };
+        if let Some(session) = self.store.newest_session(&machine)?
+            && session.standing == SessionStanding::Held
+        {
+            return Err(NightError::Held(machine));
+        }
         let Some(run) = self.tickets.of(&machine, now) else {
             return Ok(CheckInAnswer::Nothing { why: format!("no run waits for {machine}") });
         };
@@ -51,11 +56,6 @@ impl Night {
         };
         if !by_hand && !self.tickets.was_answered(hello.mac, run, now) {
             return Err(NightError::NotBooted { machine });
-        }
-        if let Some(session) = self.store.newest_session(&machine)?
-            && session.standing == SessionStanding::Held
-        {
-            return Err(NightError::Held(machine));
         }
         if by_hand {
             self.apply(run, &machine, &Event::BootAnswered)?;

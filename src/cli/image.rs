@@ -68,6 +68,17 @@ fn fact_name<'t>(to: &Output<'_>, fact: &'t str) -> &'t str {
     }
 }
 
+/// The list without any image.
+pub(super) fn none(to: &mut Output<'_>) -> anyhow::Result<()> {
+    if to.json {
+        return to.json(&[(); 0]);
+    }
+    to.say(
+        "Noch keine Images. Das erste entsteht mit: klonwerk image capture",
+        "No images yet. Make the first one with: klonwerk image capture",
+    )
+}
+
 /// Lists the images of the store.
 ///
 /// # Errors
@@ -78,11 +89,7 @@ pub fn list(store: &ImageStore, to: &mut Output<'_>) -> anyhow::Result<()> {
         return to.json(&images);
     }
     if images.is_empty() {
-        let none = to.text(
-            "Noch keine Images. Das erste entsteht mit: klonwerk image capture",
-            "No images yet. Make the first one with: klonwerk image capture",
-        );
-        return Ok(writeln!(to.out, "{none}")?);
+        return none(to);
     }
     let mut table = table();
     table.set_header([

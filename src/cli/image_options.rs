@@ -121,6 +121,7 @@ pub(super) fn run(options: ImageOptions, language: Language, json: bool, out: &m
             image::capture(&store, &key, &disk, &capture, &|_| {}, &mut to)?;
             Ok(true)
         }
+        ImageCommand::List if !images.exists() => image::none(&mut to).map(|()| true),
         ImageCommand::List => image::list(&open(packs::Access::ReadOnly)?, &mut to).map(|()| true),
         ImageCommand::Show { image } => image::show(&open(packs::Access::ReadOnly)?, &image, &mut to).map(|()| true),
         ImageCommand::Verify => {

@@ -103,9 +103,10 @@ fn print(plan: &Plan, to: &mut Output<'_>) -> anyhow::Result<()> {
         part(first, to)?;
     }
     let (count, spent) = (plan.machines.len(), plan.activations_spent());
+    let pcs = if count == 1 { "PC" } else { "PCs" };
     to.say(
-        &format!("\n{count} PCs, verbrauchte Aktivierungen: {spent}. Es wurde nichts getan."),
-        &format!("\n{count} PCs, activations spent: {spent}. Nothing was done."),
+        &format!("\n{count} {pcs}, verbrauchte Aktivierungen: {spent}. Es wurde nichts getan."),
+        &format!("\n{count} {pcs}, activations spent: {spent}. Nothing was done."),
     )
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::ask::{AskError, Asker, Events};
 use crate::cli::output::Output;
@@ -76,11 +77,15 @@ pub(super) fn run(args: &RecloneArgs, to: &mut Output<'_>) -> anyhow::Result<boo
         return Ok(true);
     }
     let body = serde_json::to_vec(&request)?;
+    let mut interrupt = {
+        let _inside = asker.runtime.enter();
+        signal(SignalKind::interrupt())?
+    };
     let watched = asker.runtime.block_on(async {
         // Listened to before it is asked for, so that nothing is missed.
         let events = asker.events().await?;
         let started: RunStarted = asker.tell("/v1/reclone", body).await?;
-        watch(&asker, started.run, events, to).await
+        watch(&asker, started.run, events, &mut interrupt, to).await
     });
     match watched.map_err(|error| error.told(language))? {
         Watched::Over(view) => {
@@ -119,7 +124,13 @@ enum Watched {
 }
 
 /// Shows what happens to a run until it is over.
-async fn watch(asker: &Asker, run: RunId, mut events: Events, to: &mut Output<'_>) -> Result<Watched, AskError> {
+async fn watch(
+    asker: &Asker,
+    run: RunId,
+    mut events: Events,
+    interrupt: &mut Signal,
+    to: &mut Output<'_>,
+) -> Result<Watched, AskError> {
     let path = format!("/v1/runs/{run}");
     let view: RunView = asker.fetch(&path).await?;
     let mut states: BTreeMap<MachineName, MachineState> = BTreeMap::new();
@@ -150,7 +161,7 @@ async fn watch(asker: &Asker, run: RunId, mut events: Events, to: &mut Output<'_
                 None => listening = false,
             },
             _ = looks.tick() => look = true,
-            _ = tokio::signal::ctrl_c() => {
+            _ = interrupt.recv() => {
                 screen.end();
                 return Ok(Watched::Left(run));
             }
@@ -201,11 +212,12 @@ fn concerns(event: &RunEvent, run: RunId) -> bool {
 /// The sentence above the machines.
 pub(super) fn title(language: Language, view: &RunView) -> String {
     let (run, room, image, count) = (view.run.id, &view.run.room, &view.run.image, view.machines.len());
+    let pcs = if count == 1 { "PC" } else { "PCs" };
     match language {
         Language::De => format!(
-            "Lauf {run}: Raum {room} wird auf {image} zurückgesetzt, {count} PCs. Strg-C: nicht weiter zusehen."
+            "Lauf {run}: Raum {room} wird auf {image} zurückgesetzt, {count} {pcs}. Strg-C: nicht weiter zusehen."
         ),
-        Language::En => format!("Run {run}: room {room} goes back to {image}, {count} PCs. Ctrl-C: stop watching."),
+        Language::En => format!("Run {run}: room {room} goes back to {image}, {count} {pcs}. Ctrl-C: stop watching."),
     }
 }
 

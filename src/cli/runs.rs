@@ -79,7 +79,7 @@ pub(super) fn status(args: &StatusArgs, to: &mut Output<'_>) -> anyhow::Result<b
     }
     writeln!(to.out, "{}, klonwerk {}", status.site, status.version)?;
     if status.open_runs.is_empty() {
-        to.say("Es läuft kein Lauf.", "No run is open.")?;
+        to.say("Kein Lauf ist offen.", "No run is open.")?;
     }
     for view in &status.open_runs {
         let (run, room, image) = (view.run.id, &view.run.room, &view.run.image);

@@ -37,6 +37,9 @@ pub fn plan(
     } else {
         None
     };
+    if !state.images().exists() {
+        return Err(ServeError::NoImages(state.0.clone()));
+    }
     let images = ImageStore::open_as(&state.images(), Access::ReadOnly)?;
     let facts = facts::gather(store.as_ref(), &images, &profiles, &room, sources)?;
     Ok(plan::plan(&profiles, &room, selection, &facts).map_err(NightError::Plan)?)

@@ -73,8 +73,11 @@ pub enum NightError {
     #[error("no profile names this PC ({0})")]
     Stranger(String),
     /// Two agents claim to be one PC.
-    #[error("two agents say that they are {0}; both are held until a person decides (`klonwerk status`)")]
+    #[error("two agents say that they are {0}; both are held until a person decides (`klonwerk machines resolve {0}`)")]
     Held(MachineName),
+    /// Nobody is held.
+    #[error("{0} is not held; `klonwerk status` shows who is")]
+    NotHeld(MachineName),
     /// The window ended before the disk was touched.
     #[error("the window of this run is over; the disk of {0} stays as it is")]
     Expired(MachineName),

@@ -29,6 +29,9 @@ const ROOM: &str = "title: Room\nimage: win\nenvironment: linux\nidle: silent\na
     - { name: PC-1, mac: '52:54:00:00:00:01', uuid: 4c4c4544-0042-4a10-8052-b4c04f513233 }\n  \
     - { name: PC-2, mac: '52:54:00:00:00:02' }\n";
 
+/// PC-1's.
+const UUID: &str = "4c4c4544-0042-4a10-8052-b4c04f513233";
+
 struct Bench {
     folder: tempfile::TempDir,
     clock: ManualClock,
@@ -44,7 +47,8 @@ fn pc(n: u8) -> MachineName {
 }
 
 fn hello(n: u8, nonce: u64) -> CheckIn {
-    CheckIn { mac: mac(n), uuid: None, token: None, nonce, version: "test".to_owned() }
+    let uuid = (n == 1).then(|| UUID.parse().expect("uuid"));
+    CheckIn { mac: mac(n), uuid, token: None, nonce, version: "test".to_owned() }
 }
 
 /// An image of one empty leaf: the runner only hands its root on.
@@ -178,6 +182,8 @@ fn a_known_card_on_another_pc_is_nobody() {
     let mut events = bench.night.listen();
     let stranger = CheckIn { uuid: Some(other), ..hello(1, 1) };
     assert!(matches!(bench.night.check_in(&stranger), Err(NightError::Stranger(_))));
+    let without = CheckIn { uuid: None, ..hello(1, 1) };
+    assert!(matches!(bench.night.check_in(&without), Err(NightError::Stranger(_))), "an agent knows its UUID");
     let told = std::iter::from_fn(|| events.try_recv().ok());
     assert!(told.into_iter().any(|event| matches!(event, RunEvent::Alarm { .. })), "it is reported");
 }
@@ -232,6 +238,10 @@ fn a_restarted_agent_goes_on_and_two_live_ones_are_held() {
     assert_eq!(bench.stage(run, 1), Stage::Held);
     bench.night.answered(mac(1), run.0);
     assert!(matches!(bench.night.check_in(&hello(1, 3)), Err(NightError::Held(_))));
+    assert!(matches!(bench.night.resolve(&pc(2)), Err(NightError::NotHeld(_))));
+    assert_eq!(bench.night.resolve(&pc(1)).expect("resolved"), run);
+    let third = bench.work(1, run, 4);
+    bench.progress(&third, ImagingEvent::GateOpened).expect("it counts");
 }
 
 #[test]
@@ -260,13 +270,15 @@ fn results_count_once_however_often_they_are_told() {
 }
 
 #[test]
-fn a_silent_pc_times_out_and_can_be_tried_again() {
+fn a_pc_that_went_silent_times_out_and_can_be_tried_again() {
     let bench = Bench::new();
-    let run = bench.reclone(3600);
-    bench.clock.advance(Duration::from_secs(16 * 60));
+    let run = bench.reclone(8 * 3600);
+    bench.work(1, run, 1);
+    bench.clock.advance(Duration::from_secs(5 * 3600));
     bench.night.tick().expect("a tick");
     let state = bench.night.store().machine_run(run, &pc(1)).expect("machine run").state;
     assert!(matches!(state, MachineState::Failed { reason: FailureReason::TimedOut { .. }, .. }), "{state:?}");
+    assert_eq!(bench.stage(run, 2), Stage::AwaitingBoot, "whoever has not come yet has until the window ends");
     bench.ask(IntentKind::Retry { run }, 3600).expect("again");
     assert_eq!(bench.stage(run, 1), Stage::AwaitingBoot);
     bench.work(1, run, 1);

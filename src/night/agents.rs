@@ -13,7 +13,7 @@ use crate::packs::StoredImage;
 use crate::profile::model::Place;
 use crate::progress::{ImagingEvent, ImagingTotals};
 use crate::room::MachineName;
-use crate::store::{MachineRun, Session, SessionStanding, TokenHash};
+use crate::store::{HookAttempt, MachineRun, Session, SessionStanding, TokenHash};
 
 /// How long a request of an older session may still be on its way after a newer one was opened, in seconds.
 const LATE_REQUEST: i64 = 5;
@@ -42,6 +42,7 @@ impl Night {
             }
             BootSubject::Known(known) => known.machine,
         };
+        let _one_at_a_time = self.conversation(&machine);
         let Some(run) = self.tickets.of(&machine, now) else {
             return Ok(CheckInAnswer::Nothing { why: format!("no run waits for {machine}") });
         };
@@ -141,11 +142,21 @@ impl Night {
 
     /// Takes a report of an imaging agent.
     pub fn report(&self, token: &str, report: ImagingReport) -> Result<(), NightError> {
+        let _one_at_a_time = self.conversation(&self.session(token)?.machine);
+        // Looked at again, now that nobody else can check in.
         let session = self.session(token)?;
         let (run, machine) = (session.run, session.machine);
         match report {
             ImagingReport::Progress { event } => self.progress(run, &machine, event),
             ImagingReport::Hook { index, result } => {
+                let attempts = self.store.hook_results(run, &machine)?;
+                let told = |attempt: &HookAttempt| {
+                    attempt.index == index && attempt.result_json.is_some() && attempt.begun_at >= session.opened_at
+                };
+                if attempts.iter().any(told) {
+                    // A session runs each hook once: the agent did not hear the answer and says it again.
+                    return Ok(());
+                }
                 let attempt = self.store.begin_hook(run, &machine, index)?;
                 self.finish_hook(run, &machine, attempt.id, index, &result)
             }

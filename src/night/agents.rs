@@ -13,7 +13,7 @@ use crate::packs::StoredImage;
 use crate::profile::model::Place;
 use crate::progress::{ImagingEvent, ImagingTotals};
 use crate::room::MachineName;
-use crate::store::{MachineRun, Session, SessionStanding, TokenHash};
+use crate::store::{HookAttempt, MachineRun, Session, SessionStanding, TokenHash};
 
 /// How long a request of an older session may still be on its way after a newer one was opened, in seconds.
 const LATE_REQUEST: i64 = 5;
@@ -51,6 +51,7 @@ impl Night {
             self.tell(RunEvent::Alarm { what });
             return Err(NightError::Stranger(hello.mac.to_string()));
         }
+        let _one_at_a_time = self.conversation(&machine);
         if let Some(session) = self.store.newest_session(&machine)?
             && session.standing == SessionStanding::Held
         {
@@ -116,6 +117,7 @@ impl Night {
 
     /// Ends the holding of a machine: a person has seen to the false claimant. The true one checks in again.
     pub fn resolve(&self, machine: &MachineName) -> Result<RunId, NightError> {
+        let _one_at_a_time = self.conversation(machine);
         let held = self.store.newest_session(machine)?.filter(|session| session.standing == SessionStanding::Held);
         let run = held.ok_or_else(|| NightError::NotHeld(machine.clone()))?.run;
         self.apply(run, machine, &Event::Resolved)?;
@@ -160,11 +162,21 @@ impl Night {
 
     /// Takes a report of an imaging agent.
     pub fn report(&self, token: &str, report: ImagingReport) -> Result<(), NightError> {
+        let _one_at_a_time = self.conversation(&self.session(token)?.machine);
+        // Looked at again, now that nobody else can check in.
         let session = self.session(token)?;
         let (run, machine) = (session.run, session.machine);
         match report {
             ImagingReport::Progress { event } => self.progress(run, &machine, event),
             ImagingReport::Hook { index, result } => {
+                let attempts = self.store.hook_results(run, &machine)?;
+                let told = |attempt: &HookAttempt| {
+                    attempt.index == index && attempt.result_json.is_some() && attempt.begun_at >= session.opened_at
+                };
+                if attempts.iter().any(told) {
+                    // A session runs each hook once: the agent did not hear the answer and says it again.
+                    return Ok(());
+                }
                 let attempt = self.store.begin_hook(run, &machine, index)?;
                 self.finish_hook(run, &machine, attempt.id, index, &result)
             }

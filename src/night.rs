@@ -6,7 +6,8 @@
 //! conversations with PCs.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::hash::{DefaultHasher, Hash as _, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,9 @@ pub mod key_values;
 
 /// How many events a slow listener may lag behind before it loses some.
 const EVENTS: usize = 4096;
+
+/// How many conversations with agents go on at once; two machines that share a place wait for each other.
+const CONVERSATIONS: usize = 64;
 
 /// Why the runner did not do something.
 #[derive(Debug, thiserror::Error)]
@@ -73,8 +77,11 @@ pub enum NightError {
     #[error("no profile names this PC ({0})")]
     Stranger(String),
     /// Two agents claim to be one PC.
-    #[error("two agents say that they are {0}; both are held until a person decides (`klonwerk status`)")]
+    #[error("two agents say that they are {0}; both are held until a person decides (`klonwerk machines resolve {0}`)")]
     Held(MachineName),
+    /// Nobody is held.
+    #[error("{0} is not held; `klonwerk status` shows who is")]
+    NotHeld(MachineName),
     /// The window ended before the disk was touched.
     #[error("the window of this run is over; the disk of {0} stays as it is")]
     Expired(MachineName),
@@ -202,6 +209,7 @@ pub struct Night {
     tickets: directory::Tickets,
     events: broadcast::Sender<RunEvent>,
     starting: Mutex<()>,
+    conversations: [Mutex<()>; CONVERSATIONS],
 }
 
 impl Night {
@@ -217,6 +225,7 @@ impl Night {
             tickets: directory::Tickets::default(),
             events: broadcast::channel(EVENTS).0,
             starting: Mutex::new(()),
+            conversations: [const { Mutex::new(()) }; CONVERSATIONS],
         };
         night.recall()?;
         Ok(night)
@@ -250,6 +259,15 @@ impl Night {
     /// What happens from here on.
     pub fn listen(&self) -> broadcast::Receiver<RunEvent> {
         self.events.subscribe()
+    }
+
+    /// Holds a machine's conversation, so that whether a session counts and what is done with it are one step: the last
+    /// words of an agent that died would otherwise end the work of the one that took its place.
+    fn conversation(&self, machine: &MachineName) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        machine.hash(&mut hasher);
+        let place = hasher.finish() as usize % CONVERSATIONS;
+        self.conversations[place].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self, event: RunEvent) {
@@ -428,6 +446,9 @@ impl Night {
         for run in self.store.open_runs()? {
             for machine_run in self.store.machine_runs(run.id)? {
                 self.tickets.note(&machine_run.machine, run.id, &machine_run.state);
+                if matches!(machine_run.state, MachineState::Booting { .. }) {
+                    self.tickets.recall_answer(machine_run.mac, run.id, machine_run.since);
+                }
                 if matches!(machine_run.state, MachineState::Queued { .. }) {
                     // The last runner stopped between making the run and arming it.
                     self.apply(run.id, &machine_run.machine, &Event::Armed)?;

@@ -9,6 +9,7 @@ use crate::boot::unknown_line;
 use crate::cli::ask::Asker;
 use crate::cli::output::{Output, moment, table};
 use crate::cli::place::Place;
+use crate::http::admin_api::RunStarted;
 use crate::room::MachineName;
 use crate::store::UnknownMachine;
 
@@ -27,6 +28,11 @@ enum Command {
     Unknown,
     /// Make a token with which `klonwerk agent image` may work for a machine, once, within an hour.
     Token {
+        /// The machine's name.
+        machine: MachineName,
+    },
+    /// Let a held machine go on: two agents said that they were it, and the false one is gone.
+    Resolve {
         /// The machine's name.
         machine: MachineName,
     },
@@ -49,6 +55,18 @@ pub(super) fn run(args: &MachinesArgs, to: &mut Output<'_>) -> anyhow::Result<bo
                     "good for one hour and once, for: klonwerk agent image --token …",
                 );
                 writeln!(std::io::stderr(), "{hint}")?;
+            }
+        }
+        Command::Resolve { machine } => {
+            let resolved: RunStarted = asker.post(&format!("/v1/machines/{machine}/resolve"), &())?;
+            if to.json {
+                to.json(&resolved)?;
+            } else {
+                let run = resolved.run;
+                to.say(
+                    &format!("{machine} macht in Lauf {run} weiter, sobald der PC wieder vom Netz startet."),
+                    &format!("{machine} goes on in run {run} as soon as it boots from the network again."),
+                )?;
             }
         }
     }

@@ -147,6 +147,7 @@ pub fn router(night: Arc<Night>) -> Router {
         .route("/v1/events", get(events))
         .route("/v1/machines/unknown", get(unknown))
         .route("/v1/machines/{machine}/token", post(token))
+        .route("/v1/machines/{machine}/resolve", post(resolve))
         .route("/v1/activation/pending", get(pending))
         .route("/v1/activation/import", post(import))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
@@ -266,6 +267,12 @@ async fn token(State(night): State<Arc<Night>>, Path(machine): Path<String>) -> 
     let machine: MachineName =
         machine.parse().map_err(|e: crate::room::RoomError| Problem::bad_request(e.to_string()))?;
     Ok(Json(ask(night, move |night| night.make_token(&machine)).await?))
+}
+
+async fn resolve(State(night): State<Arc<Night>>, Path(machine): Path<String>) -> Answer<RunStarted> {
+    let machine: MachineName =
+        machine.parse().map_err(|e: crate::room::RoomError| Problem::bad_request(e.to_string()))?;
+    Ok(Json(RunStarted { run: ask(night, move |night| night.resolve(&machine)).await? }))
 }
 
 async fn pending(

@@ -74,7 +74,7 @@ impl From<NightError> for Problem {
             NightError::NoSession => StatusCode::UNAUTHORIZED,
             NightError::NotBooted { .. } | NightError::Stranger(_) => StatusCode::FORBIDDEN,
             NightError::NoRoom { .. } | NightError::NoHook { .. } => StatusCode::NOT_FOUND,
-            NightError::Held(_) | NightError::Refused(_) => StatusCode::CONFLICT,
+            NightError::Held(_) | NightError::NotHeld(_) | NightError::Refused(_) => StatusCode::CONFLICT,
             NightError::Expired(_) | NightError::TooLate => StatusCode::GONE,
             NightError::Plan(_)
             | NightError::Image(_)

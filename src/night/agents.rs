@@ -13,7 +13,7 @@ use crate::packs::StoredImage;
 use crate::profile::model::Place;
 use crate::progress::{ImagingEvent, ImagingTotals};
 use crate::room::MachineName;
-use crate::store::{MachineRun, Session, SessionStanding, TokenHash};
+use crate::store::{HookAttempt, MachineRun, Session, SessionStanding, TokenHash};
 
 /// How long a request of an older session may still be on its way after a newer one was opened, in seconds.
 const LATE_REQUEST: i64 = 5;
@@ -42,6 +42,21 @@ impl Night {
             }
             BootSubject::Known(known) => known.machine,
         };
+        // Firmware may leave the UUID out of a packet; an agent reads it from the PC it runs on.
+        if let Some((_, described)) = self.profiles().machine(&machine)
+            && described.uuid.is_some()
+            && described.uuid != hello.uuid
+        {
+            let what = format!("a PC with the MAC address of {machine} and without its UUID asked for work");
+            self.tell(RunEvent::Alarm { what });
+            return Err(NightError::Stranger(hello.mac.to_string()));
+        }
+        let _one_at_a_time = self.conversation(&machine);
+        if let Some(session) = self.store.newest_session(&machine)?
+            && session.standing == SessionStanding::Held
+        {
+            return Err(NightError::Held(machine));
+        }
         let Some(run) = self.tickets.of(&machine, now) else {
             return Ok(CheckInAnswer::Nothing { why: format!("no run waits for {machine}") });
         };
@@ -51,11 +66,6 @@ impl Night {
         };
         if !by_hand && !self.tickets.was_answered(hello.mac, run, now) {
             return Err(NightError::NotBooted { machine });
-        }
-        if let Some(session) = self.store.newest_session(&machine)?
-            && session.standing == SessionStanding::Held
-        {
-            return Err(NightError::Held(machine));
         }
         if by_hand {
             self.apply(run, &machine, &Event::BootAnswered)?;
@@ -105,6 +115,17 @@ impl Night {
         })
     }
 
+    /// Ends the holding of a machine: a person has seen to the false claimant. The true one checks in again.
+    pub fn resolve(&self, machine: &MachineName) -> Result<RunId, NightError> {
+        let _one_at_a_time = self.conversation(machine);
+        let held = self.store.newest_session(machine)?.filter(|session| session.standing == SessionStanding::Held);
+        let run = held.ok_or_else(|| NightError::NotHeld(machine.clone()))?.run;
+        self.apply(run, machine, &Event::Resolved)?;
+        self.store.release_sessions(machine)?;
+        self.store.audit("administrator", "ended the holding", Some(machine))?;
+        Ok(run)
+    }
+
     /// The session that a bearer token opens, if it counts.
     pub fn session(&self, token: &str) -> Result<Session, NightError> {
         let session = self.store.session(TokenHash::of(token.as_bytes()))?.ok_or(NightError::NoSession)?;
@@ -141,11 +162,21 @@ impl Night {
 
     /// Takes a report of an imaging agent.
     pub fn report(&self, token: &str, report: ImagingReport) -> Result<(), NightError> {
+        let _one_at_a_time = self.conversation(&self.session(token)?.machine);
+        // Looked at again, now that nobody else can check in.
         let session = self.session(token)?;
         let (run, machine) = (session.run, session.machine);
         match report {
             ImagingReport::Progress { event } => self.progress(run, &machine, event),
             ImagingReport::Hook { index, result } => {
+                let attempts = self.store.hook_results(run, &machine)?;
+                let told = |attempt: &HookAttempt| {
+                    attempt.index == index && attempt.result_json.is_some() && attempt.begun_at >= session.opened_at
+                };
+                if attempts.iter().any(told) {
+                    // A session runs each hook once: the agent did not hear the answer and says it again.
+                    return Ok(());
+                }
                 let attempt = self.store.begin_hook(run, &machine, index)?;
                 self.finish_hook(run, &machine, attempt.id, index, &result)
             }

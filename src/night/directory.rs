@@ -78,6 +78,11 @@ impl Tickets {
         ticket.until.is_none_or(|until| now < until).then_some(ticket.run)
     }
 
+    /// Remembers a boot that was answered before this runner began: the agent that it leads to may be on its way still.
+    pub(super) fn recall_answer(&self, mac: Mac, run: RunId, at: Timestamp) {
+        self.memory().answered.insert(mac, (run, at));
+    }
+
     /// Whether this network card was told to boot for `run` a moment ago.
     pub(super) fn was_answered(&self, mac: Mac, run: RunId, now: Timestamp) -> bool {
         self.memory()

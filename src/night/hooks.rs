@@ -27,6 +27,7 @@ impl Night {
     /// Answers a resident agent that has just started.
     pub fn windows_check_in(&self, token: &str, hello: &WindowsCheckIn) -> Result<WindowsWork, NightError> {
         let (run, machine) = self.credential(token)?;
+        let _one_at_a_time = self.conversation(&machine);
         let machine_run = self.store.machine_run(run, &machine)?;
         if machine_run.mac != hello.mac {
             let what = format!("the note of {machine} was used by a PC with the MAC address {}", hello.mac);
@@ -34,16 +35,20 @@ impl Night {
             return Err(NightError::Stranger(hello.mac.to_string()));
         }
         if machine_run.state.is_final() {
-            return Ok(WindowsWork { run: run.0, hooks: Vec::new(), then: Afterwards::PowerOff });
+            // Somebody switched the PC on for a lesson; the note of the night is of no use any more.
+            return Ok(WindowsWork { run: run.0, hooks: Vec::new(), then: Afterwards::Stay });
         }
         let plan = plan_of(&machine_run)?;
         self.apply(run, &machine, &Event::WindowsCheckedIn)?;
         let results = self.store.hook_results(run, &machine)?;
         let mut hooks = Vec::new();
-        for hook in windows_hooks(&plan) {
+        for (place, hook) in windows_hooks(&plan).enumerate() {
             if finished(&results, hook.index).is_none() {
                 self.store.begin_hook(run, &machine, hook.index)?;
                 hooks.push(self.order(run, &machine, hook)?);
+            } else if hooks.is_empty() {
+                // The last runner may have stopped between storing the result and acting on it.
+                self.apply(run, &machine, &Event::HookDone { index: place as u32 })?;
             }
         }
         if hooks.is_empty() {
@@ -85,6 +90,7 @@ impl Night {
     /// Records a hook's result; the last one ends the machine's part of the run.
     pub fn hook_result(&self, token: &str, index: u32, result: &HookResult) -> Result<(), NightError> {
         let (run, machine) = self.credential(token)?;
+        let _one_at_a_time = self.conversation(&machine);
         let machine_run = self.store.machine_run(run, &machine)?;
         let plan = plan_of(&machine_run)?;
         let place = windows_hooks(&plan).position(|hook| hook.index == index);

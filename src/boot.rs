@@ -4,6 +4,8 @@
 //! `pxe/`, [`start`] is what a script hands to the agent, [`files`] is the table of virtual boot files that TFTP and HTTP
 //! share. [`BootDirectory`] is how the packet path asks about a machine without touching a database.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::profile::{BootEnvironment, Idle};
@@ -67,7 +69,7 @@ pub trait BootDirectory: Send + Sync {
 
 /// The line that adds an unknown PC to a room's `machines`, ready to paste. The name is made from the MAC address; the
 /// firmware stands behind it as a comment.
-pub fn unknown_line(mac: Mac, uuid: Option<MachineUuid>, firmware: firmware::Firmware) -> String {
+pub fn unknown_line(mac: Mac, uuid: Option<MachineUuid>, firmware: impl fmt::Display) -> String {
     let [.., a, b, c] = mac.0;
     // In quotation marks, because older YAML tools read six pairs of digits as a number in base 60.
     let uuid = uuid.map(|uuid| format!(", uuid: \"{uuid}\"")).unwrap_or_default();

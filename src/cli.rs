@@ -4,10 +4,17 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::cli::output::Output;
 use crate::room::Language;
 
+#[cfg(target_os = "linux")]
+mod activation;
+#[cfg(target_os = "linux")]
+mod agent;
+#[cfg(target_os = "linux")]
+mod ask;
 pub mod check;
 #[cfg(target_os = "linux")]
 mod demo;
@@ -15,7 +22,25 @@ mod demo;
 pub mod image;
 #[cfg(target_os = "linux")]
 mod image_options;
+#[cfg(target_os = "linux")]
+mod machines;
+mod man;
+mod output;
+#[cfg(target_os = "linux")]
+mod place;
+#[cfg(target_os = "linux")]
+mod plan;
+#[cfg(target_os = "linux")]
+mod reclone;
+#[cfg(target_os = "linux")]
+mod runs;
 pub mod schema;
+#[cfg(target_os = "linux")]
+mod screen;
+#[cfg(target_os = "linux")]
+mod serve;
+#[cfg(target_os = "linux")]
+mod words;
 
 /// Re-clones school computer rooms every night, Windows activation included.
 #[derive(Debug, Parser)]
@@ -48,9 +73,50 @@ enum Command {
     /// Re-clone a simulated room on this machine, twice: no root, nothing left behind.
     #[cfg(target_os = "linux")]
     Demo(demo::DemoOptions),
+    /// Run the server: network boot, images, runs, activation.
+    #[cfg(target_os = "linux")]
+    #[command(after_help = "Example: klonwerk serve --profiles /etc/klonwerk/profiles")]
+    Serve(serve::ServeArgs),
+    /// Show what a re-clone of a room would do, machine by machine, and do nothing.
+    #[cfg(target_os = "linux")]
+    #[command(after_help = "Examples:\n  klonwerk plan r101\n  klonwerk plan r101 --only R101-01,R101-02 --json")]
+    Plan(plan::PlanArgs),
+    /// Bring a room's machines back to their image, now.
+    #[cfg(target_os = "linux")]
+    #[command(
+        after_help = "Ends with 0 only if every machine runs its image.\n\nExamples:\n  klonwerk reclone r101\n  klonwerk reclone r101 --except R101-15 --window 2h\n  klonwerk reclone r101 --dry-run"
+    )]
+    Reclone(reclone::RecloneArgs),
+    /// Show how the server is and what it is doing.
+    #[cfg(target_os = "linux")]
+    Status(runs::StatusArgs),
+    /// List, show, cancel and retry runs.
+    #[cfg(target_os = "linux")]
+    Runs(runs::RunsArgs),
+    /// Find unknown PCs, make tokens for work by hand.
+    #[cfg(target_os = "linux")]
+    Machines(machines::MachinesArgs),
+    /// Carry installation IDs out and confirmation IDs in.
+    #[cfg(target_os = "linux")]
+    Activation(activation::ActivationArgs),
     /// Capture, list, show, verify and clean up images.
     #[cfg(target_os = "linux")]
     Image(image_options::ImageOptions),
+    /// Work on this PC: bring its disk back to its image.
+    #[cfg(target_os = "linux")]
+    Agent(agent::AgentArgs),
+    /// Print the manual page.
+    Man {
+        /// Write one page a command into this folder instead.
+        #[arg(long, value_name = "DIR")]
+        write: Option<PathBuf>,
+    },
+    /// Print the completions for a shell.
+    #[command(after_help = "Example: klonwerk completions bash > /etc/bash_completion.d/klonwerk")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 fn language(text: &str) -> Result<Language, String> {
@@ -75,16 +141,9 @@ fn environment_language(variable: impl Fn(&str) -> Option<String>) -> Language {
 pub fn main() -> ExitCode {
     let options = Options::parse();
     let language = options.lang.unwrap_or_else(|| environment_language(|name| std::env::var(name).ok()));
-    let mut out = std::io::stdout().lock();
-    let ended = match options.command {
-        Command::Check { dir } => check::run(&dir, language, options.json, &mut out),
-        Command::Schema { write: None } => schema::run(&mut out).map(|()| true),
-        Command::Schema { write: Some(folder) } => schema::write(&folder, &mut out).map(|()| true),
-        #[cfg(target_os = "linux")]
-        Command::Demo(demo) => demo::run(demo, language, options.json, &mut out),
-        #[cfg(target_os = "linux")]
-        Command::Image(image) => image_options::run(image, language, options.json, &mut out),
-    };
+    // Not locked: an agent's threads write to it too.
+    let mut out = std::io::stdout();
+    let ended = run(options.command, options.lang, language, options.json, &mut out);
     match ended.and_then(|good| Ok(out.flush().map(|()| good)?)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -101,6 +160,44 @@ pub fn main() -> ExitCode {
     }
 }
 
+fn run(
+    command: Command,
+    said: Option<Language>,
+    language: Language,
+    json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<bool> {
+    let to = &mut Output { out, language, json };
+    match command {
+        Command::Check { dir } => check::run(&dir, language, json, to.out),
+        Command::Schema { write: None } => schema::run(to.out).map(|()| true),
+        Command::Schema { write: Some(folder) } => schema::write(&folder, to.out).map(|()| true),
+        Command::Man { write: None } => man::page(Options::command(), to.out).map(|()| true),
+        Command::Man { write: Some(folder) } => man::pages(Options::command(), &folder).map(|()| true),
+        Command::Completions { shell } => man::completions(shell, Options::command(), to.out).map(|()| true),
+        #[cfg(target_os = "linux")]
+        Command::Image(image) => image_options::run(image, language, json, to.out),
+        #[cfg(target_os = "linux")]
+        Command::Demo(demo) => demo::run(demo, language, json, to.out),
+        #[cfg(target_os = "linux")]
+        Command::Serve(args) => serve::run(&args, to),
+        #[cfg(target_os = "linux")]
+        Command::Plan(args) => plan::run(&args, to),
+        #[cfg(target_os = "linux")]
+        Command::Reclone(args) => reclone::run(&args, to),
+        #[cfg(target_os = "linux")]
+        Command::Status(args) => runs::status(&args, to),
+        #[cfg(target_os = "linux")]
+        Command::Runs(args) => runs::run(&args, to),
+        #[cfg(target_os = "linux")]
+        Command::Machines(args) => machines::run(&args, to),
+        #[cfg(target_os = "linux")]
+        Command::Activation(args) => activation::run(&args, to),
+        #[cfg(target_os = "linux")]
+        Command::Agent(args) => agent::run(&args, said, to),
+    }
+}
+
 /// A reader that has seen enough, such as `head`, is no fault.
 fn broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
@@ -114,7 +211,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        <Options as clap::CommandFactory>::command().debug_assert();
+        Options::command().debug_assert();
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! - cores, protocols and formats without I/O: [`image`] [`dhcp`] [`tftp`]
 //! - io, the edges: [`disk`] [`packs`] [`net`] [`store`]
 //! - servers: [`dhcp_server`] [`tftp_server`] [`http`] [`night`]; beside them [`agent`], which runs on the PCs
-//! - [`sim`]: simulated volumes and masters, for rehearsals and tests
+//! - [`sim`]: simulated PCs and masters, for rehearsals and tests
 //! - [`serve`], the composition root, [`rehearsal`], a school on this machine, and [`cli`], the only place that prints
 
 pub mod activation;

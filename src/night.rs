@@ -21,7 +21,7 @@ use crate::job::{Intent, IntentId, IntentKind, MachineState, RunId};
 use crate::packs::{ImageStore, PackError};
 use crate::profile::{Profiles, Room};
 use crate::progress::ImagingEvent;
-use crate::room::{MachineName, RoomName};
+use crate::room::{ImageWish, MachineName, RoomName};
 use crate::store::{NewMachineRun, NewRun, Store, StoreError};
 
 pub mod agents;
@@ -40,8 +40,13 @@ const CONVERSATIONS: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum NightError {
     /// There is no such room.
-    #[error("no profile describes a room {0}; `klonwerk check` lists the rooms")]
-    NoRoom(RoomName),
+    #[error("no profile describes a room {room}; the rooms are: {}", names(.known))]
+    NoRoom {
+        /// What was asked for.
+        room: RoomName,
+        /// The rooms that there are.
+        known: Vec<RoomName>,
+    },
     /// There is no plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -72,8 +77,11 @@ pub enum NightError {
     #[error("no profile names this PC ({0})")]
     Stranger(String),
     /// Two agents claim to be one PC.
-    #[error("two agents say that they are {0}; both are held until a person decides (`klonwerk status`)")]
+    #[error("two agents say that they are {0}; both are held until a person decides (`klonwerk machines resolve {0}`)")]
     Held(MachineName),
+    /// Nobody is held.
+    #[error("{0} is not held; `klonwerk status` shows who is")]
+    NotHeld(MachineName),
     /// The window ended before the disk was touched.
     #[error("the window of this run is over; the disk of {0} stays as it is")]
     Expired(MachineName),
@@ -107,6 +115,18 @@ pub enum NightError {
     /// An activation order cannot be made.
     #[error(transparent)]
     Order(#[from] crate::activation::hook::KeyMissing),
+}
+
+impl NightError {
+    /// There is no such room among `profiles`.
+    pub fn no_room(room: &RoomName, profiles: &Profiles) -> Self {
+        Self::NoRoom { room: room.clone(), known: profiles.rooms.keys().cloned().collect() }
+    }
+}
+
+fn names(rooms: &[RoomName]) -> String {
+    let names: Vec<&str> = rooms.iter().map(RoomName::as_str).collect();
+    names.join(", ")
 }
 
 /// What listeners hear.
@@ -260,13 +280,26 @@ impl Night {
 
     fn room(&self, name: &RoomName) -> Result<(Arc<Profiles>, Room), NightError> {
         let profiles = self.profiles();
-        let room = profiles.rooms.get(name).cloned().ok_or_else(|| NightError::NoRoom(name.clone()))?;
+        let room = profiles.rooms.get(name).cloned().ok_or_else(|| NightError::no_room(name, &profiles))?;
         Ok((profiles, room))
     }
 
     /// The plan of a re-clone of a room, as it would be now.
     pub fn plan(&self, room: &RoomName, selection: &crate::room::Selection) -> Result<Plan, NightError> {
-        let (profiles, room) = self.room(room)?;
+        self.plan_of(room, selection, None)
+    }
+
+    /// The same with another image than the room's own, where one is given.
+    pub fn plan_of(
+        &self,
+        room: &RoomName,
+        selection: &crate::room::Selection,
+        image: Option<&ImageWish>,
+    ) -> Result<Plan, NightError> {
+        let (profiles, mut room) = self.room(room)?;
+        if let Some(image) = image {
+            room.image = image.clone();
+        }
         let facts = facts::gather(Some(&self.store), &self.images, &profiles, &room, &self.key_values)?;
         Ok(crate::job::plan::plan(&profiles, &room, selection, &facts)?)
     }
@@ -274,8 +307,8 @@ impl Night {
     /// Records an intent and acts on it, if its time has come; the run that it became.
     pub fn ask(&self, intent: crate::job::intent::NewIntent) -> Result<(IntentId, Option<RunId>), NightError> {
         // A fault in what is asked for is told to who asks, before anything is stored.
-        if let IntentKind::Reclone { .. } = intent.kind {
-            self.plan(&intent.room, &intent.selection)?;
+        if let IntentKind::Reclone { image } = &intent.kind {
+            self.plan_of(&intent.room, &intent.selection, image.as_ref())?;
         }
         // The clock's tick must not take the intent up in between, or the run that it becomes would not be seen here.
         let one_at_a_time = self.starting.lock().unwrap_or_else(PoisonError::into_inner);

@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use crate::activation::exchange::{ExchangeRow, Separator, write_csv};
 use crate::activation::key::ProductKey;
 use crate::activation::licensing::{Channel, LicenseStatus};
+use crate::activation::strategy::Strategy;
 use crate::agent::client::Patience;
 use crate::clock::Clock;
 use crate::disk::file::{Access, FileDisk};
-use crate::image::{Extent, FirmwareKind, Hash, LEAF_BYTES, RegionKind, TableKind, WindowsFacts, ntfs};
+use crate::image::{Extent, FirmwareKind, Hash, KeyChannel, LEAF_BYTES, RegionKind, TableKind, WindowsFacts, ntfs};
 use crate::job::intent::NewIntent;
 use crate::job::plan::Plan;
 use crate::job::{IntentKind, MachineState, RunId};
@@ -25,6 +26,7 @@ use crate::night::{NightError, key_values};
 use crate::packs::{
     CaptureError, CaptureOptions, CaptureReport, ImageStore, PackError, SigningKeyFile, StoredImage, capture,
 };
+use crate::profile::{Machine, Profiles, Room, load};
 use crate::progress::{ImagingTotals, Monitor};
 use crate::room::{ImageRef, Mac, MachineName, RoomName, Selection};
 use crate::serve::{ServeError, ServeOptions, Server, StateFolder};
@@ -40,12 +42,13 @@ use crate::sim::portal::Portal;
 const WINDOW: Duration = Duration::from_secs(3600);
 
 /// Files that stand in for what an administrator brings; nothing of them is ever executed.
-const STAND_INS: [(&str, usize); 8] = [
+const STAND_INS: [(&str, usize); 9] = [
     ("undionly.kpxe", 70_000),
     ("snponly.efi", 285_000),
     ("vmlinuz", 1_200_000),
     ("initrd.img", 2_500_000),
     ("wimboot", 60_000),
+    ("klonwerk.exe", 400_000),
     ("BCD", 16_384),
     ("boot.sdi", 300_000),
     ("boot.wim", 3_000_000),
@@ -123,7 +126,7 @@ pub enum RoomStrategy {
 /// What to rehearse.
 #[derive(Debug, Clone)]
 pub struct SchoolOptions {
-    /// How many PCs.
+    /// How many PCs are switched on.
     pub machines: usize,
     /// The disk to capture; without one the rehearsal makes a master itself.
     pub image: Option<PathBuf>,
@@ -133,12 +136,26 @@ pub struct SchoolOptions {
     pub seed: u64,
     /// Where everything lies; must exist and be empty.
     pub folder: PathBuf,
-    /// The room's activation.
-    pub strategy: RoomStrategy,
+    /// Where the profiles come from.
+    pub room: RoomSource,
+    /// Where the values of product keys come from.
+    pub key_values: key_values::Sources,
     /// How long agents wait for an absent server.
     pub patience: Patience,
-    /// More lines for the room's profile, and more for the site's, as YAML.
-    pub more: (String, String),
+}
+
+/// Which room is rehearsed.
+#[derive(Debug, Clone)]
+pub enum RoomSource {
+    /// One that is made for the rehearsal.
+    Made(RoomStrategy),
+    /// One of a set of profiles, whose first PCs are switched on. Only loopback is served, whatever the profiles say.
+    Given {
+        /// The profiles.
+        profiles: PathBuf,
+        /// The room.
+        room: RoomName,
+    },
 }
 
 /// A school on this machine.
@@ -155,6 +172,7 @@ pub struct School {
     /// Whether the master disk was made here.
     pub self_made: bool,
     options: SchoolOptions,
+    profiles: PathBuf,
     clock: Arc<dyn Clock>,
     master: PathBuf,
     zero: Vec<Extent>,
@@ -220,15 +238,26 @@ impl School {
             return Err(RehearsalError::Machines(options.machines));
         }
         let state = StateFolder(options.folder.join("server"));
-        for folder in [state.boot(), options.folder.join("profiles/rooms"), options.folder.join("pcs")] {
+        for folder in [state.boot(), options.folder.join("pcs")] {
             fs::create_dir_all(&folder).map_err(file_error("create", &folder))?;
         }
-        let (master, facts, firmware) = master(&options, tell)?;
         let (key, partial) = make_key(options.seed)?;
+        let (profiles, room) = profiles(&options, &partial)?;
+        let set = load::load(&profiles).map_err(ServeError::Profiles)?;
+        let described = set.rooms.get(&room).ok_or_else(|| NightError::no_room(&room, &set))?;
+        let facts = set.site.images.get(&described.image.name).cloned().unwrap_or_default();
+        let partial = partial_of(&set, described, &options.key_values)?.unwrap_or(partial);
+        let made = match &options.image {
+            Some(_) => None,
+            None => Some(described.firmware.or(facts.firmware).unwrap_or(FirmwareKind::Uefi)),
+        };
+        let master = master(&options, &facts, made, tell)?;
 
         tell("capturing it as an image");
         let disk = FileDisk::open(&master, Access::ReadOnly)?;
-        let image: ImageRef = "rehearsal@1".parse().map_err(|_| RehearsalError::Broken("an image name".to_owned()))?;
+        let version = described.image.version.clone().map_or_else(|| "1".parse(), Ok);
+        let version = version.map_err(|error: crate::room::RoomError| RehearsalError::Broken(error.to_string()))?;
+        let image = ImageRef { name: described.image.name.clone(), version };
         let store = ImageStore::open(&state.images())?;
         let signing = SigningKeyFile::open_or_create(&state.signing_key())?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -239,7 +268,7 @@ impl School {
         let stored = stored.ok_or_else(|| RehearsalError::Broken("the image is gone after its capture".to_owned()))?;
         let zero = heads(&disk, &stored)?;
         drop((store, disk));
-        let firmware = firmware.unwrap_or(match stored.header().table {
+        let firmware = made.unwrap_or(match stored.header().table {
             TableKind::Gpt => FirmwareKind::Uefi,
             TableKind::Mbr => FirmwareKind::Bios,
         });
@@ -248,15 +277,16 @@ impl School {
             let path = state.boot().join(name);
             fs::write(&path, stand_in(options.seed, name, len)).map_err(file_error("write", &path))?;
         }
-        let names: Vec<MachineName> = (1..=options.machines)
-            .map(|n| format!("R101-{n:02}").parse())
-            .collect::<Result<_, _>>()
-            .map_err(|error: crate::room::RoomError| RehearsalError::Broken(error.to_string()))?;
-        write_profiles(&options, &names, &facts, firmware, &partial)?;
-
+        let machines: Vec<Machine> = described.machines.iter().take(options.machines).cloned().collect();
+        let names: Vec<MachineName> = machines.iter().map(|machine| machine.name.clone()).collect();
         let world = World::new(clock.clone());
         world.add_key(&key, Channel::Mak);
-        world.add_kms_host("kms.example.school", 1688, SimKmsHost::default());
+        if let Strategy::Kms { host, port } = &described.activation {
+            // Other rooms have been there before: the threshold of 25 is not what is rehearsed here.
+            let host = host.as_deref().unwrap_or("kms.example.school");
+            world.add_kms_host(host, *port, SimKmsHost::new(1));
+            world.set_kms_in_dns(Some((host, *port)));
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -265,7 +295,8 @@ impl School {
             pcs: Vec::new(),
             world,
             capture: captured,
-            room: "r101".parse().map_err(|_| RehearsalError::Broken("a room name".to_owned()))?,
+            room,
+            profiles,
             self_made: options.image.is_none(),
             clock,
             master,
@@ -279,7 +310,7 @@ impl School {
         };
         tell("starting the server");
         school.start_server()?;
-        school.set_up_pcs(&facts, firmware)?;
+        school.set_up_pcs(&facts, firmware, &machines)?;
         Ok(school)
     }
 
@@ -287,10 +318,10 @@ impl School {
     pub fn start_server(&mut self) -> Result<(), RehearsalError> {
         if self.server.is_none() {
             let options = ServeOptions {
-                profiles: self.options.folder.join("profiles"),
+                profiles: self.profiles.clone(),
                 state: self.state(),
                 loopback: true,
-                key_values: key_values::Sources::default(),
+                key_values: self.options.key_values.clone(),
             };
             self.server = Some(self.runtime.block_on(Server::start(options, self.clock.clone()))?);
         }
@@ -310,8 +341,13 @@ impl School {
     }
 
     /// The profiles.
-    pub fn profiles(&self) -> PathBuf {
-        self.options.folder.join("profiles")
+    pub fn profiles(&self) -> &Path {
+        &self.profiles
+    }
+
+    /// The PCs that are switched on.
+    pub fn selection(&self) -> Selection {
+        Selection { only: self.names.clone(), except: Vec::new() }
     }
 
     /// The names of the PCs, in the order of [`School::pcs`].
@@ -336,17 +372,23 @@ impl School {
         Ok(Network { dhcp: loopback(dhcp.dhcp.port()), proxy: loopback(dhcp.proxy.port()), tftp: addresses.tftp })
     }
 
-    fn set_up_pcs(&mut self, facts: &WindowsFacts, firmware: FirmwareKind) -> Result<(), RehearsalError> {
+    fn set_up_pcs(
+        &mut self,
+        facts: &WindowsFacts,
+        firmware: FirmwareKind,
+        machines: &[Machine],
+    ) -> Result<(), RehearsalError> {
         let mut state = LicensingState::of_image(facts, &self.partial, self.clock.now());
         // What offline preparation sets in a real image: Windows does not activate by itself.
         state.manual = true;
         let network = self.network()?;
-        for (i, name) in self.names.iter().enumerate() {
+        for machine in machines {
+            let name = &machine.name;
             let disk = self.options.folder.join(format!("pcs/{name}.disk"));
             let file = fs::File::create(&disk).map_err(file_error("create", &disk))?;
             file.set_len(self.image.header().disk_bytes).map_err(file_error("size", &disk))?;
             self.pcs.push(SimPc::new(PcParts {
-                identity: Identity { mac: mac(i), uuid: None, firmware },
+                identity: Identity { mac: machine.mac, uuid: machine.uuid, firmware },
                 disk,
                 hardware: Hardware::new(&format!("board {} of {name}", self.options.seed)),
                 image: state.clone(),
@@ -361,7 +403,7 @@ impl School {
 
     /// The plan of a re-clone of the room, as the server makes it.
     pub fn plan(&self) -> Result<Plan, RehearsalError> {
-        Ok(self.server()?.night.plan(&self.room, &Selection::default())?)
+        Ok(self.server()?.night.plan(&self.room, &self.selection())?)
     }
 
     /// Plays one night: asks for the room's re-clone, switches all PCs on, and waits until all are off.
@@ -371,7 +413,7 @@ impl School {
         let now = night.now();
         let (_, run) = night.ask(NewIntent {
             room: self.room.clone(),
-            selection: Selection::default(),
+            selection: self.selection(),
             asked_by: "rehearsal".to_owned(),
             not_before: now,
             expires_at: now.checked_add(WINDOW).unwrap_or(jiff::Timestamp::MAX),
@@ -490,41 +532,45 @@ impl Drop for School {
     }
 }
 
-type Master = (PathBuf, WindowsFacts, Option<FirmwareKind>);
-
-fn master(options: &SchoolOptions, tell: &dyn Fn(&str)) -> Result<Master, RehearsalError> {
-    let (build, edition, channel, firmware) = match options.strategy {
-        RoomStrategy::MakProxy => (22631, "Education", crate::image::KeyChannel::Mak, FirmwareKind::Uefi),
-        RoomStrategy::Kms => (19044, "EnterpriseS", crate::image::KeyChannel::Gvlk, FirmwareKind::Uefi),
-        RoomStrategy::Grace => (7601, "Professional", crate::image::KeyChannel::None, FirmwareKind::Bios),
+fn master(
+    options: &SchoolOptions,
+    facts: &WindowsFacts,
+    made: Option<FirmwareKind>,
+    tell: &dyn Fn(&str),
+) -> Result<PathBuf, RehearsalError> {
+    let firmware = match (made, &options.image) {
+        (Some(firmware), _) => firmware,
+        (None, Some(image)) => {
+            tell(&format!("taking {} as the master's disk", image.display()));
+            return Ok(image.clone());
+        }
+        (None, None) => return Err(RehearsalError::Broken("there is no master".to_owned())),
     };
-    let mut facts = WindowsFacts {
-        build: Some(build),
-        edition: Some(edition.to_owned()),
-        product: None,
-        generalized: Some(true),
-        skip_rearm: Some(false),
-        key_channel: Some(channel),
-        firmware: None,
-    };
-    if let Some(image) = &options.image {
-        tell(&format!("taking {} as the master's disk", image.display()));
-        return Ok((image.clone(), facts, None));
-    }
     tell("making a master's disk");
     let path = options.folder.join("master.disk");
+    let edition = facts.edition.clone().unwrap_or_else(|| "Education".to_owned());
     let windows = SimWindows {
-        build,
-        edition: edition.to_owned(),
-        product: format!("Windows {edition}"),
-        generalized: true,
-        skip_rearm: false,
-        key_channel: channel,
+        build: facts.build.unwrap_or(22631),
+        product: facts.product.clone().unwrap_or_else(|| format!("Windows {edition}")),
+        edition,
+        generalized: facts.generalized != Some(false),
+        skip_rearm: facts.skip_rearm == Some(true),
+        key_channel: facts.key_channel.unwrap_or(KeyChannel::Mak),
     };
     let wanted = MasterOptions { bytes_used: options.bytes_used, firmware, seed: options.seed, windows };
     build_master(&path, &wanted)?;
-    facts.firmware = Some(firmware);
-    Ok((path, facts, Some(firmware)))
+    Ok(path)
+}
+
+/// The room's MAK, where it has one, by its last five characters.
+fn partial_of(
+    profiles: &Profiles,
+    room: &Room,
+    sources: &key_values::Sources,
+) -> Result<Option<String>, RehearsalError> {
+    let Strategy::MakProxy { key: name } = &room.activation else { return Ok(None) };
+    let Some(key) = profiles.site.keys.get(name) else { return Ok(None) };
+    Ok(Some(key_values::partial(name, key, sources).map_err(NightError::Key)?))
 }
 
 struct VolumeOf<'a> {
@@ -582,40 +628,37 @@ fn stand_in(seed: u64, name: &str, len: usize) -> Vec<u8> {
     bytes
 }
 
-fn write_profiles(
-    options: &SchoolOptions,
-    names: &[MachineName],
-    facts: &WindowsFacts,
-    firmware: FirmwareKind,
-    partial: &str,
-) -> Result<(), RehearsalError> {
-    let (activation, key_channel, environment) = match options.strategy {
-        RoomStrategy::MakProxy => ("{ mak-proxy: { key: mak } }", "mak", "linux"),
-        RoomStrategy::Kms => ("{ kms: { host: kms.example.school } }", "gvlk", "winpe"),
-        RoomStrategy::Grace => ("grace", "none", "linux"),
+/// The folder of the profiles, and the room.
+fn profiles(options: &SchoolOptions, partial: &str) -> Result<(PathBuf, RoomName), RehearsalError> {
+    let strategy = match &options.room {
+        RoomSource::Given { profiles, room } => return Ok((profiles.clone(), room.clone())),
+        RoomSource::Made(strategy) => *strategy,
     };
-    let firmware = match firmware {
-        FirmwareKind::Bios => "bios",
-        FirmwareKind::Uefi => "uefi",
+    let (activation, build, edition, channel, environment, firmware) = match strategy {
+        RoomStrategy::MakProxy => ("{ mak-proxy: { key: mak } }", 22631, "Education", "mak", "linux", "uefi"),
+        RoomStrategy::Kms => ("{ kms: { host: kms.example.school } }", 19044, "EnterpriseS", "gvlk", "winpe", "uefi"),
+        RoomStrategy::Grace => ("grace", 7601, "Professional", "gvlk", "linux", "bios"),
     };
-    let (build, edition) = (facts.build.unwrap_or_default(), facts.edition.clone().unwrap_or_default());
+    // A disk that was brought decides its firmware itself.
+    let firmware = if options.image.is_some() { String::new() } else { format!("firmware: {firmware}\n") };
     let site = format!(
         "name: Rehearsal\nlanguage: en\ntime_zone: Europe/Berlin\nserver: {{ address: 127.0.0.1 }}\nnetwork: proxy\n\
          images:\n  rehearsal: {{ build: {build}, edition: {edition}, generalized: true, skip_rearm: false, \
-         key_channel: {key_channel} }}\nkeys:\n  mak: {{ type: mak, edition: {edition}, in_image: {partial} }}\n{}",
-        options.more.1
+         key_channel: {channel} }}\nkeys:\n  mak: {{ type: mak, edition: {edition}, in_image: {partial} }}\n"
     );
     let mut room = format!(
-        "title: Room 101\nimage: rehearsal\nenvironment: {environment}\nidle: local\nfirmware: {firmware}\n\
-         activation: {activation}\n{}machines:\n",
-        options.more.0
+        "title: Room 101\nimage: rehearsal\nenvironment: {environment}\nidle: local\n{firmware}\
+         activation: {activation}\nmachines:\n"
     );
-    for (i, name) in names.iter().enumerate() {
-        room.push_str(&format!("  - {{ name: {name}, mac: '{}' }}\n", mac(i)));
+    for i in 0..options.machines {
+        room.push_str(&format!("  - {{ name: R101-{:02}, mac: '{}' }}\n", i + 1, mac(i)));
     }
-    for (path, text) in [("profiles/site.yaml", site), ("profiles/rooms/r101.yaml", room)] {
-        let path = options.folder.join(path);
+    let folder = options.folder.join("profiles");
+    fs::create_dir_all(folder.join("rooms")).map_err(file_error("create", &folder))?;
+    for (name, text) in [("site.yaml", site), ("rooms/r101.yaml", room)] {
+        let path = folder.join(name);
         fs::write(&path, text).map_err(file_error("write", &path))?;
     }
-    Ok(())
+    let room = "r101".parse().map_err(|error: crate::room::RoomError| RehearsalError::Broken(error.to_string()))?;
+    Ok((folder, room))
 }

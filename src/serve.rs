@@ -77,6 +77,9 @@ pub enum ServeError {
     /// The state store's key.
     #[error(transparent)]
     StoreKey(#[from] KeyError),
+    /// Nothing has been captured yet.
+    #[error("there are no images in {}; make the first one with `klonwerk image capture`, or name another folder with --state", .0.display())]
+    NoImages(PathBuf),
     /// The images.
     #[error(transparent)]
     Images(#[from] PackError),

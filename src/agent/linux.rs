@@ -1,3 +1,4 @@
 //! What the agent needs to know of Linux.
 
+pub mod identity;
 pub mod target;

@@ -14,8 +14,9 @@ use crate::agent::client::Patience;
 use crate::clock::SystemClock;
 use crate::job::MachineState;
 use crate::job::state::{Pending, Readiness};
+use crate::night::key_values::Sources;
 use crate::progress::{ImagingEvent, Monitor};
-use crate::rehearsal::{NightReport, RoomStrategy, School, SchoolOptions};
+use crate::rehearsal::{NightReport, RoomSource, RoomStrategy, School, SchoolOptions};
 use crate::room::{Language, MachineName};
 use crate::sim::master::Difference;
 
@@ -124,9 +125,9 @@ pub(super) fn run(options: DemoOptions, language: Language, json: bool, out: &mu
             bytes_used: 256 << 20,
             seed,
             folder,
-            strategy: RoomStrategy::MakProxy,
+            room: RoomSource::Made(RoomStrategy::MakProxy),
+            key_values: Sources::default(),
             patience: Patience::default(),
-            more: (String::new(), String::new()),
         },
         Arc::new(SystemClock),
         &step,

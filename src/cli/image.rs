@@ -1,87 +1,20 @@
 //! `klonwerk image`: capture, list, show, verify and clean up.
 
-use std::io::Write;
 use std::time::Duration;
 
 use anyhow::Context;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table};
 use ed25519_dalek::VerifyingKey;
 use jiff::Timestamp;
-use serde::Serialize;
 
+pub use crate::cli::output::Output;
+use crate::cli::output::table;
 use crate::disk::Disk;
 use crate::image::{FirmwareKind, KeyChannel, RegionKind, TableKind, WindowsFacts};
 use crate::packs::{
     self, CaptureOptions, CaptureProgress, ImageStore, ImageSummary, SigningKeyFile, VerifyFault, VerifyProgress,
 };
 use crate::room::{ImageWish, Language};
-
-/// Where a command's result goes, and in which form.
-pub struct Output<'a> {
-    /// The screen or a pipe.
-    pub out: &'a mut dyn Write,
-    /// The language of sentences.
-    pub language: Language,
-    /// JSON instead of sentences and tables.
-    pub json: bool,
-}
-
-impl std::fmt::Debug for Output<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Output").field("language", &self.language).field("json", &self.json).finish_non_exhaustive()
-    }
-}
-
-impl Output<'_> {
-    fn text<'t>(&self, german: &'t str, english: &'t str) -> &'t str {
-        match self.language {
-            Language::De => german,
-            Language::En => english,
-        }
-    }
-
-    fn json(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
-        serde_json::to_writer_pretty(&mut *self.out, value)?;
-        Ok(writeln!(self.out)?)
-    }
-
-    fn number(&self, value: f64, digits: usize) -> String {
-        let text = format!("{value:.digits$}");
-        match self.language {
-            Language::De => text.replace('.', ","),
-            Language::En => text,
-        }
-    }
-
-    fn bytes(&self, bytes: u64) -> String {
-        let units = ["KB", "MB", "GB", "TB"];
-        if bytes < 1000 {
-            return format!("{bytes} B");
-        }
-        let mut value = bytes as f64 / 1000.0;
-        let mut unit = 0;
-        while value >= 999.95 && unit + 1 < units.len() {
-            value /= 1000.0;
-            unit += 1;
-        }
-        format!("{} {}", self.number(value, 1), units.get(unit).copied().unwrap_or_default())
-    }
-
-    fn yes_no(&self, value: bool) -> &'static str {
-        match (self.language, value) {
-            (Language::De, true) => "ja",
-            (Language::De, false) => "nein",
-            (Language::En, true) => "yes",
-            (Language::En, false) => "no",
-        }
-    }
-}
-
-fn table() -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table
-}
 
 /// Captures `disk` as a new image.
 ///
@@ -135,6 +68,17 @@ fn fact_name<'t>(to: &Output<'_>, fact: &'t str) -> &'t str {
     }
 }
 
+/// The list without any image.
+pub(super) fn none(to: &mut Output<'_>) -> anyhow::Result<()> {
+    if to.json {
+        return to.json(&[(); 0]);
+    }
+    to.say(
+        "Noch keine Images. Das erste entsteht mit: klonwerk image capture",
+        "No images yet. Make the first one with: klonwerk image capture",
+    )
+}
+
 /// Lists the images of the store.
 ///
 /// # Errors
@@ -145,11 +89,7 @@ pub fn list(store: &ImageStore, to: &mut Output<'_>) -> anyhow::Result<()> {
         return to.json(&images);
     }
     if images.is_empty() {
-        let none = to.text(
-            "Noch keine Images. Das erste entsteht mit: klonwerk image capture",
-            "No images yet. Make the first one with: klonwerk image capture",
-        );
-        return Ok(writeln!(to.out, "{none}")?);
+        return none(to);
     }
     let mut table = table();
     table.set_header([

@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use crate::cli::image::{self, Output};
+use crate::cli::place::Place;
 use crate::clock::{Clock, SystemClock};
 use crate::disk::file::{Access, FileDisk};
 use crate::image::{FirmwareKind, KeyChannel, LEAF_BYTES, WindowsFacts};
@@ -17,9 +18,8 @@ use crate::room::{ImageName, ImageRef, ImageVersion, ImageWish, Language};
 /// `klonwerk image …`
 #[derive(Debug, Args)]
 pub(super) struct ImageOptions {
-    /// Where state and images are kept.
-    #[arg(long, global = true, default_value = "/var/lib/klonwerk")]
-    state: PathBuf,
+    #[command(flatten)]
+    place: Place,
     #[command(subcommand)]
     command: ImageCommand,
 }
@@ -91,8 +91,8 @@ fn image_ref(name: &str, clock: &dyn Clock) -> anyhow::Result<ImageRef> {
 pub(super) fn run(options: ImageOptions, language: Language, json: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let clock = SystemClock;
-    let images = options.state.join("images");
-    let key = options.state.join("image-signing.key");
+    let state = options.place.state();
+    let (images, key) = (state.images(), state.signing_key());
     let mut to = Output { out, language, json };
     let open = |access| {
         ImageStore::open_as(&images, access).with_context(|| format!("cannot open the images in {}", images.display()))
@@ -110,8 +110,8 @@ pub(super) fn run(options: ImageOptions, language: Language, json: bool, out: &m
             firmware,
         } => {
             let image = image_ref(&name, &clock)?;
-            std::fs::create_dir_all(&options.state).with_context(|| {
-                format!("cannot make the folder {}; give another one with --state", options.state.display())
+            std::fs::create_dir_all(&state.0).with_context(|| {
+                format!("cannot make the folder {}; give another one with --state", state.0.display())
             })?;
             let store = open(packs::Access::Exclusive)?;
             let key = SigningKeyFile::open_or_create(&key)?;
@@ -121,6 +121,7 @@ pub(super) fn run(options: ImageOptions, language: Language, json: bool, out: &m
             image::capture(&store, &key, &disk, &capture, &|_| {}, &mut to)?;
             Ok(true)
         }
+        ImageCommand::List if !images.exists() => image::none(&mut to).map(|()| true),
         ImageCommand::List => image::list(&open(packs::Access::ReadOnly)?, &mut to).map(|()| true),
         ImageCommand::Show { image } => image::show(&open(packs::Access::ReadOnly)?, &image, &mut to).map(|()| true),
         ImageCommand::Verify => {

@@ -122,6 +122,9 @@ struct PlanQuery {
     only: String,
     #[serde(default)]
     except: String,
+    /// Another image than the room's own.
+    #[serde(default)]
+    image: Option<ImageWish>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -144,6 +147,7 @@ pub fn router(night: Arc<Night>) -> Router {
         .route("/v1/events", get(events))
         .route("/v1/machines/unknown", get(unknown))
         .route("/v1/machines/{machine}/token", post(token))
+        .route("/v1/machines/{machine}/resolve", post(resolve))
         .route("/v1/activation/pending", get(pending))
         .route("/v1/activation/import", post(import))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
@@ -219,7 +223,7 @@ async fn plan(
 ) -> Answer<Plan> {
     let room: RoomName = room.parse().map_err(|e: crate::room::RoomError| Problem::bad_request(e.to_string()))?;
     let selection = Selection { only: names(&query.only)?, except: names(&query.except)? };
-    Ok(Json(ask(night, move |night| night.plan(&room, &selection)).await?))
+    Ok(Json(ask(night, move |night| night.plan_of(&room, &selection, query.image.as_ref())).await?))
 }
 
 fn names(text: &str) -> Result<Vec<MachineName>, Problem> {
@@ -263,6 +267,12 @@ async fn token(State(night): State<Arc<Night>>, Path(machine): Path<String>) -> 
     let machine: MachineName =
         machine.parse().map_err(|e: crate::room::RoomError| Problem::bad_request(e.to_string()))?;
     Ok(Json(ask(night, move |night| night.make_token(&machine)).await?))
+}
+
+async fn resolve(State(night): State<Arc<Night>>, Path(machine): Path<String>) -> Answer<RunStarted> {
+    let machine: MachineName =
+        machine.parse().map_err(|e: crate::room::RoomError| Problem::bad_request(e.to_string()))?;
+    Ok(Json(RunStarted { run: ask(night, move |night| night.resolve(&machine)).await? }))
 }
 
 async fn pending(

@@ -73,8 +73,8 @@ impl From<NightError> for Problem {
         let status = match &error {
             NightError::NoSession => StatusCode::UNAUTHORIZED,
             NightError::NotBooted { .. } | NightError::Stranger(_) => StatusCode::FORBIDDEN,
-            NightError::NoRoom(_) | NightError::NoHook { .. } => StatusCode::NOT_FOUND,
-            NightError::Held(_) | NightError::Refused(_) => StatusCode::CONFLICT,
+            NightError::NoRoom { .. } | NightError::NoHook { .. } => StatusCode::NOT_FOUND,
+            NightError::Held(_) | NightError::NotHeld(_) | NightError::Refused(_) => StatusCode::CONFLICT,
             NightError::Expired(_) | NightError::TooLate => StatusCode::GONE,
             NightError::Plan(_)
             | NightError::Image(_)

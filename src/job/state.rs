@@ -241,8 +241,9 @@ impl MachineState {
     /// the slowest PCs that are still in use: a whole hard disk of 1 TB is read in about three hours.
     pub fn budget(&self) -> Option<Duration> {
         let minutes = match self {
-            MachineState::Queued { .. } => return None,
-            MachineState::AwaitingBoot { .. } | MachineState::Booting { .. } => 15,
+            // When a PC is switched on is not the runner's to know: the end of the window bounds the waiting.
+            MachineState::Queued { .. } | MachineState::AwaitingBoot { .. } => return None,
+            MachineState::Booting { .. } => 15,
             MachineState::Imaging { phase: Phase::OfflineHooks, .. } => 30,
             MachineState::Imaging { .. } => 240,
             MachineState::Committed => 10,

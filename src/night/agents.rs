@@ -42,7 +42,21 @@ impl Night {
             }
             BootSubject::Known(known) => known.machine,
         };
+        // Firmware may leave the UUID out of a packet; an agent reads it from the PC it runs on.
+        if let Some((_, described)) = self.profiles().machine(&machine)
+            && described.uuid.is_some()
+            && described.uuid != hello.uuid
+        {
+            let what = format!("a PC with the MAC address of {machine} and without its UUID asked for work");
+            self.tell(RunEvent::Alarm { what });
+            return Err(NightError::Stranger(hello.mac.to_string()));
+        }
         let _one_at_a_time = self.conversation(&machine);
+        if let Some(session) = self.store.newest_session(&machine)?
+            && session.standing == SessionStanding::Held
+        {
+            return Err(NightError::Held(machine));
+        }
         let Some(run) = self.tickets.of(&machine, now) else {
             return Ok(CheckInAnswer::Nothing { why: format!("no run waits for {machine}") });
         };
@@ -52,11 +66,6 @@ impl Night {
         };
         if !by_hand && !self.tickets.was_answered(hello.mac, run, now) {
             return Err(NightError::NotBooted { machine });
-        }
-        if let Some(session) = self.store.newest_session(&machine)?
-            && session.standing == SessionStanding::Held
-        {
-            return Err(NightError::Held(machine));
         }
         if by_hand {
             self.apply(run, &machine, &Event::BootAnswered)?;
@@ -104,6 +113,17 @@ impl Night {
             offline_hooks,
             credential,
         })
+    }
+
+    /// Ends the holding of a machine: a person has seen to the false claimant. The true one checks in again.
+    pub fn resolve(&self, machine: &MachineName) -> Result<RunId, NightError> {
+        let _one_at_a_time = self.conversation(machine);
+        let held = self.store.newest_session(machine)?.filter(|session| session.standing == SessionStanding::Held);
+        let run = held.ok_or_else(|| NightError::NotHeld(machine.clone()))?.run;
+        self.apply(run, machine, &Event::Resolved)?;
+        self.store.release_sessions(machine)?;
+        self.store.audit("administrator", "ended the holding", Some(machine))?;
+        Ok(run)
     }
 
     /// The session that a bearer token opens, if it counts.

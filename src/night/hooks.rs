@@ -35,7 +35,8 @@ impl Night {
             return Err(NightError::Stranger(hello.mac.to_string()));
         }
         if machine_run.state.is_final() {
-            return Ok(WindowsWork { run: run.0, hooks: Vec::new(), then: Afterwards::PowerOff });
+            // Somebody switched the PC on for a lesson; the note of the night is of no use any more.
+            return Ok(WindowsWork { run: run.0, hooks: Vec::new(), then: Afterwards::Stay });
         }
         let plan = plan_of(&machine_run)?;
         self.apply(run, &machine, &Event::WindowsCheckedIn)?;

@@ -131,7 +131,7 @@ pub struct Key {
 pub enum KeySource {
     /// A systemd credential of this name (`LoadCredential=`).
     Credential(String),
-    /// A file that only root can read.
+    /// A file that only the server may read.
     File(PathBuf),
     /// An environment variable.
     Environment(String),

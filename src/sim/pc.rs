@@ -171,14 +171,10 @@ impl SimPc {
         };
         self.record.add(Recorded::WindowsStarted);
         windows.licensing.restart();
-        let before = windows.licensing.calls().len();
-        let mut host = Host { windows, disk: &disk, mac: self.parts.identity.mac, record: &self.record };
+        let noted = windows.licensing.calls().len();
+        let mut host = Host { windows, disk: &disk, mac: self.parts.identity.mac, record: &self.record, noted };
         let next = resident::run(&mut host, self.parts.patience);
-        if let Some(windows) = &self.windows
-            && let Some(calls) = windows.licensing.calls().get(before..).filter(|calls| !calls.is_empty())
-        {
-            self.record.add(Recorded::Licensing { calls: calls.to_vec() });
-        }
+        host.note_calls();
         Ok(next?)
     }
 
@@ -260,6 +256,19 @@ struct Host<'a> {
     disk: &'a FileDisk,
     mac: Mac,
     record: &'a Record,
+    /// How many calls at the licensing service are in the record.
+    noted: usize,
+}
+
+impl Host<'_> {
+    /// Puts the calls since the last time into the record, in their place among everything else.
+    fn note_calls(&mut self) {
+        let calls = self.windows.licensing.calls();
+        if let Some(new) = calls.get(self.noted..).filter(|new| !new.is_empty()) {
+            self.record.add(Recorded::Licensing { calls: new.to_vec() });
+        }
+        self.noted = calls.len();
+    }
 }
 
 impl WindowsHost for Host<'_> {
@@ -278,6 +287,7 @@ impl WindowsHost for Host<'_> {
     }
 
     fn rename(&mut self, name: &MachineName) -> Result<(), io::Error> {
+        self.note_calls();
         self.windows.name = name.to_string();
         self.record.add(Recorded::Renamed { name: name.to_string() });
         Ok(())
@@ -289,6 +299,7 @@ impl WindowsHost for Host<'_> {
     }
 
     fn run(&mut self, command: &[String], _time_out: Duration) -> Result<i32, io::Error> {
+        self.note_calls();
         // There is no Windows to run it in; that it would have been started is what counts here.
         self.record.add(Recorded::Ran { command: command.to_vec() });
         Ok(0)

@@ -1,0 +1,14 @@
+//! The `klonwerk` command as people and scripts use it: a real server on loopback, asked over its socket.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where its set-up fails")]
+
+#[path = "cli/cloning.rs"]
+mod cloning;
+#[path = "cli/planning.rs"]
+mod planning;
+#[path = "cli/school.rs"]
+mod school;
+#[path = "cli/sentences.rs"]
+mod sentences;
+#[path = "cli/serving.rs"]
+mod serving;

@@ -283,7 +283,7 @@ impl Server {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let agent_router = agent_api::router(night.clone());
-        let admin_router = admin_api::router(night.clone());
+        let admin_router = admin_api::router(night.clone(), stop.clone());
         spawn(
             &mut tasks,
             "boot files",

@@ -9,11 +9,12 @@ use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+use tokio_util::sync::CancellationToken;
 
 use super::agent_api::{Problem, ask, parse};
 use crate::activation::exchange::{ExchangeRow, Separator, write_csv};
@@ -134,7 +135,7 @@ struct LanguageQuery {
 }
 
 /// The routes.
-pub fn router(night: Arc<Night>) -> Router {
+pub fn router(night: Arc<Night>, stop: CancellationToken) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/reclone", post(reclone))
@@ -151,6 +152,7 @@ pub fn router(night: Arc<Night>) -> Router {
         .route("/v1/activation/pending", get(pending))
         .route("/v1/activation/import", post(import))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(Extension(stop))
         .with_state(night)
 }
 
@@ -315,8 +317,10 @@ async fn import(
 }
 
 /// What happens from now on, one JSON object a line.
-async fn events(State(night): State<Arc<Night>>) -> Response {
-    let lines = BroadcastStream::new(night.listen()).map(|event| {
+async fn events(State(night): State<Arc<Night>>, Extension(stop): Extension<CancellationToken>) -> Response {
+    // A watcher must not hold up the end of the server.
+    let until = stop.cancelled_owned();
+    let lines = BroadcastStream::new(night.listen()).take_until(until).map(|event| {
         let event = event.unwrap_or_else(|BroadcastStreamRecvError::Lagged(lost)| RunEvent::Alarm {
             what: format!("{lost} events were skipped because this listener is slow"),
         });

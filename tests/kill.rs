@@ -216,7 +216,7 @@ fn after_its_window_a_run_finishes_half_written_disks_and_touches_no_other() {
         stage.school.spoil(pc);
     }
     let before = [SCANNED, ABSENT].map(|pc| hash(&stage.school.disk(pc)));
-    let window = 6;
+    let window = 12;
     let run = stage.school.reclone("a short window", window);
     let begun = Instant::now();
     for (pc, mark) in [(HALF, "writing"), (SCANNED, "scanned")] {

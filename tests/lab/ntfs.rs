@@ -39,8 +39,14 @@ impl ReadAt for VolumeFile {
     }
 }
 
-/// Whether the programs are there and may be used; where not, says so.
+/// Whether the programs are there and may be used; where not, says so, and fails where `KLONWERK_LAB=required`.
 pub(crate) fn tools(programs: &[&str]) -> bool {
+    let there = look_for(programs);
+    assert!(there || std::env::var("KLONWERK_LAB").as_deref() != Ok("required"), "KLONWERK_LAB=required");
+    there
+}
+
+fn look_for(programs: &[&str]) -> bool {
     let missing: Vec<_> = programs.iter().filter(|program| find(program).is_none()).collect();
     if !missing.is_empty() {
         eprintln!("skipped: {missing:?} not installed (Debian package ntfs-3g)");

@@ -46,9 +46,9 @@ fn pc(n: u8) -> MachineName {
     format!("PC-{n}").parse().expect("name")
 }
 
-fn hello(n: u8, nonce: u64) -> CheckIn {
+fn hello(n: u8) -> CheckIn {
     let uuid = (n == 1).then(|| UUID.parse().expect("uuid"));
-    CheckIn { mac: mac(n), uuid, token: None, nonce, version: "test".to_owned() }
+    CheckIn { mac: mac(n), uuid, token: None, version: "test".to_owned() }
 }
 
 /// An image of one empty leaf: the runner only hands its root on.
@@ -134,9 +134,9 @@ impl Bench {
         self.night.store().machine_run(run, &pc(n)).expect("machine run").state.stage()
     }
 
-    fn work(&self, n: u8, run: RunId, nonce: u64) -> Work {
+    fn work(&self, n: u8, run: RunId) -> Work {
         self.night.answered(mac(n), run.0);
-        match self.night.check_in(&hello(n, nonce)).expect("an answer") {
+        match self.night.check_in(&hello(n)).expect("an answer") {
             CheckInAnswer::Work(work) => *work,
             other => panic!("no work: {other:?}"),
         }
@@ -155,14 +155,14 @@ impl Bench {
 #[test]
 fn only_a_pc_that_just_booted_from_here_gets_work() {
     let bench = Bench::new();
-    assert!(matches!(bench.night.check_in(&hello(9, 1)), Err(NightError::Stranger(_))));
-    assert!(matches!(bench.night.check_in(&hello(1, 1)), Ok(CheckInAnswer::Nothing { .. })));
+    assert!(matches!(bench.night.check_in(&hello(9)), Err(NightError::Stranger(_))));
+    assert!(matches!(bench.night.check_in(&hello(1)), Ok(CheckInAnswer::Nothing { .. })));
     let run = bench.reclone(3600);
-    assert!(matches!(bench.night.check_in(&hello(1, 1)), Err(NightError::NotBooted { .. })));
+    assert!(matches!(bench.night.check_in(&hello(1)), Err(NightError::NotBooted { .. })));
     bench.night.answered(mac(1), run.0);
     bench.clock.advance(Duration::from_secs(16 * 60));
-    assert!(matches!(bench.night.check_in(&hello(1, 1)), Err(NightError::NotBooted { .. })), "too long ago");
-    let work = bench.work(1, run, 1);
+    assert!(matches!(bench.night.check_in(&hello(1)), Err(NightError::NotBooted { .. })), "too long ago");
+    let work = bench.work(1, run);
     assert_eq!((work.run, work.machine), (run.0, pc(1)));
     assert_eq!(bench.stage(run, 1), Stage::Imaging);
     assert_eq!(bench.stage(run, 2), Stage::AwaitingBoot);
@@ -180,9 +180,9 @@ fn a_known_card_on_another_pc_is_nobody() {
     assert!(matches!(bench.night.subject(mac(1), Some(other)), BootSubject::Impostor { .. }));
     bench.night.answered(mac(1), run.0);
     let mut events = bench.night.listen();
-    let stranger = CheckIn { uuid: Some(other), ..hello(1, 1) };
+    let stranger = CheckIn { uuid: Some(other), ..hello(1) };
     assert!(matches!(bench.night.check_in(&stranger), Err(NightError::Stranger(_))));
-    let without = CheckIn { uuid: None, ..hello(1, 1) };
+    let without = CheckIn { uuid: None, ..hello(1) };
     assert!(matches!(bench.night.check_in(&without), Err(NightError::Stranger(_))), "an agent knows its UUID");
     let told = std::iter::from_fn(|| events.try_recv().ok());
     assert!(told.into_iter().any(|event| matches!(event, RunEvent::Alarm { .. })), "it is reported");
@@ -192,7 +192,7 @@ fn a_known_card_on_another_pc_is_nobody() {
 fn nothing_is_touched_after_the_window() {
     let bench = Bench::new();
     let run = bench.reclone(60);
-    let late = bench.work(2, run, 1);
+    let late = bench.work(2, run);
     bench.clock.advance(Duration::from_secs(61));
     assert!(matches!(bench.night.subject(mac(1), None), BootSubject::Known(known) if known.run.is_none()));
     // This one had its work in time and asks to close the gate now: too late, its disk stays as it is.
@@ -200,14 +200,14 @@ fn nothing_is_touched_after_the_window() {
     bench.night.tick().expect("a tick");
     assert_eq!((bench.stage(run, 1), bench.stage(run, 2)), (Stage::Expired, Stage::Expired));
     assert!(bench.night.store().run(run).expect("run").closed_at.is_some());
-    assert!(matches!(bench.night.check_in(&hello(1, 1)), Ok(CheckInAnswer::Nothing { .. })));
+    assert!(matches!(bench.night.check_in(&hello(1)), Ok(CheckInAnswer::Nothing { .. })));
 }
 
 #[test]
 fn a_half_written_disk_is_finished_whenever_it_boots() {
     let bench = Bench::new();
     let run = bench.reclone(60);
-    let work = bench.work(1, run, 1);
+    let work = bench.work(1, run);
     bench.progress(&work, ImagingEvent::GateClosed).expect("in time");
     // The PC loses its power, the server too; it is long past the window when both are back.
     bench.clock.advance(Duration::from_secs(9 * 3600));
@@ -216,7 +216,7 @@ fn a_half_written_disk_is_finished_whenever_it_boots() {
     let bench = bench.restart();
     assert_eq!(bench.night.store().half_written(&pc(1)).expect("mark"), Some(run));
     assert!(matches!(bench.night.subject(mac(1), None), BootSubject::Known(known) if known.run.is_some()));
-    let work = bench.work(1, run, 2);
+    let work = bench.work(1, run);
     bench.progress(&work, ImagingEvent::GateClosed).expect("the exception");
     bench.commit(&work).expect("committed");
     assert_eq!(bench.stage(run, 1), Stage::AwaitingWindows);
@@ -227,8 +227,8 @@ fn a_half_written_disk_is_finished_whenever_it_boots() {
 fn a_restarted_agent_goes_on_and_two_live_ones_are_held() {
     let bench = Bench::new();
     let run = bench.reclone(3600);
-    let first = bench.work(1, run, 1);
-    let second = bench.work(1, run, 2);
+    let first = bench.work(1, run);
+    let second = bench.work(1, run);
     // A request of the first that was on its way is refused, and that is all.
     assert!(matches!(bench.progress(&first, ImagingEvent::GateOpened), Err(NightError::NoSession)));
     bench.progress(&second, ImagingEvent::GateOpened).expect("the newer one works");
@@ -237,10 +237,10 @@ fn a_restarted_agent_goes_on_and_two_live_ones_are_held() {
     assert!(matches!(bench.progress(&second, ImagingEvent::GateOpened), Err(NightError::Held(_))));
     assert_eq!(bench.stage(run, 1), Stage::Held);
     bench.night.answered(mac(1), run.0);
-    assert!(matches!(bench.night.check_in(&hello(1, 3)), Err(NightError::Held(_))));
+    assert!(matches!(bench.night.check_in(&hello(1)), Err(NightError::Held(_))));
     assert!(matches!(bench.night.resolve(&pc(2)), Err(NightError::NotHeld(_))));
     assert_eq!(bench.night.resolve(&pc(1)).expect("resolved"), run);
-    let third = bench.work(1, run, 4);
+    let third = bench.work(1, run);
     bench.progress(&third, ImagingEvent::GateOpened).expect("it counts");
 }
 
@@ -248,7 +248,7 @@ fn a_restarted_agent_goes_on_and_two_live_ones_are_held() {
 fn results_count_once_however_often_they_are_told() {
     let bench = Bench::new();
     let run = bench.reclone(3600);
-    let work = bench.work(2, run, 1);
+    let work = bench.work(2, run);
     bench.commit(&work).expect("committed");
     bench.commit(&work).expect("again");
     let windows = WindowsCheckIn { mac: mac(2), computer_name: "WIN".to_owned(), windows: WindowsFacts::default() };
@@ -273,7 +273,7 @@ fn results_count_once_however_often_they_are_told() {
 fn a_pc_that_went_silent_times_out_and_can_be_tried_again() {
     let bench = Bench::new();
     let run = bench.reclone(8 * 3600);
-    bench.work(1, run, 1);
+    bench.work(1, run);
     bench.clock.advance(Duration::from_secs(5 * 3600));
     bench.night.tick().expect("a tick");
     let state = bench.night.store().machine_run(run, &pc(1)).expect("machine run").state;
@@ -281,7 +281,7 @@ fn a_pc_that_went_silent_times_out_and_can_be_tried_again() {
     assert_eq!(bench.stage(run, 2), Stage::AwaitingBoot, "whoever has not come yet has until the window ends");
     bench.ask(IntentKind::Retry { run }, 3600).expect("again");
     assert_eq!(bench.stage(run, 1), Stage::AwaitingBoot);
-    bench.work(1, run, 1);
+    bench.work(1, run);
     bench.ask(IntentKind::Cancel { run }, 3600).expect("cancelled");
     assert_eq!((bench.stage(run, 1), bench.stage(run, 2)), (Stage::Cancelled, Stage::Cancelled));
 }
@@ -314,11 +314,11 @@ fn a_token_for_work_by_hand_opens_one_pc_once() {
     let bench = Bench::new();
     let run = bench.reclone(3600);
     let token = bench.night.make_token(&pc(1)).expect("a token");
-    let with = |n, nonce| CheckIn { token: Some(token.clone()), ..hello(n, nonce) };
-    assert!(matches!(bench.night.check_in(&with(2, 1)), Err(NightError::NotBooted { .. })), "another PC's token");
-    assert!(matches!(bench.night.check_in(&with(1, 1)), Ok(CheckInAnswer::Work(_))));
+    let with = |n| CheckIn { token: Some(token.clone()), ..hello(n) };
+    assert!(matches!(bench.night.check_in(&with(2)), Err(NightError::NotBooted { .. })), "another PC's token");
+    assert!(matches!(bench.night.check_in(&with(1)), Ok(CheckInAnswer::Work(_))));
     assert_eq!(bench.stage(run, 1), Stage::Imaging);
-    assert!(matches!(bench.night.check_in(&with(1, 2)), Err(NightError::NotBooted { .. })), "used");
+    assert!(matches!(bench.night.check_in(&with(1)), Err(NightError::NotBooted { .. })), "used");
 }
 
 #[test]

@@ -21,8 +21,6 @@ pub struct CheckIn {
     pub uuid: Option<MachineUuid>,
     /// A one-time token of the administrator's, for use by hand; otherwise the PC must just have booted from us.
     pub token: Option<String>,
-    /// A number drawn when the agent started; a restarted agent has another, and so has a second claimant.
-    pub nonce: u64,
     /// The agent's version.
     pub version: String,
 }

@@ -31,8 +31,6 @@ pub struct Visitor {
     pub uuid: Option<MachineUuid>,
     /// The administrator's one-time token, for use by hand.
     pub token: Option<String>,
-    /// A number that this start of the agent drew.
-    pub nonce: u64,
     /// How long to wait for an absent server.
     pub patience: Patience,
     /// Threads for hashing.
@@ -99,7 +97,6 @@ pub fn make(
         mac: visitor.mac,
         uuid: visitor.uuid,
         token: visitor.token.clone(),
-        nonce: visitor.nonce,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let mut waited = Duration::ZERO;

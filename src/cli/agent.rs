@@ -138,8 +138,7 @@ fn visitor(
     token: Option<String>,
     how: &How,
 ) -> anyhow::Result<Visitor> {
-    let nonce = getrandom::u64().context("the system gives no random numbers")?;
-    Ok(Visitor { server, pin, mac, uuid, token, nonce, patience: how.patience(), threads: how.threads() })
+    Ok(Visitor { server, pin, mac, uuid, token, patience: how.patience(), threads: how.threads() })
 }
 
 #[derive(PartialEq, Eq)]

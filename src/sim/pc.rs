@@ -127,15 +127,12 @@ impl SimPc {
 
     fn imaging(&mut self, start: &StartParameters, monitor: &dyn Monitor, stop: &AtomicBool) -> Result<(), PcError> {
         self.record.add(Recorded::AgentStarted);
-        let mut nonce = [0; 8];
-        getrandom::fill(&mut nonce).map_err(|error| PcError::Boot(io::Error::other(error)))?;
         let visitor = Visitor {
             server: start.server.clone(),
             pin: start.pin.parse().map_err(|_| PcError::Pin)?,
             mac: self.parts.identity.mac,
             uuid: self.parts.identity.uuid,
             token: None,
-            nonce: u64::from_le_bytes(nonce),
             patience: self.parts.patience,
             threads: self.parts.threads,
         };

@@ -131,15 +131,12 @@ pub(crate) fn boot(pc: usize, boot_port: u16) -> Option<StartParameters> {
 
 /// One visit of the imaging agent; an exit code if it gave up.
 fn image(path: &Path, pc: usize, start: &StartParameters) -> Option<i32> {
-    let mut nonce = [0; 8];
-    getrandom::fill(&mut nonce).expect("random numbers");
     let visitor = Visitor {
         server: start.server.clone(),
         pin: start.pin.parse().expect("pin"),
         mac: mac(pc),
         uuid: None,
         token: None,
-        nonce: u64::from_le_bytes(nonce),
         patience: PATIENCE,
         threads: 1,
     };

@@ -5,7 +5,6 @@ use super::facts::{image_facts, last_clone};
 use super::key_values;
 use super::{Night, NightError, RunEvent};
 use crate::activation::confirmation::ReleasedConfirmation;
-use crate::activation::exchange::{ImportResult, KnownInstallation, read_confirmations};
 use crate::activation::hook::{ActivationOrder, ConfirmationAnswer, OrderedKey, Outcome};
 use crate::activation::strategy::Strategy;
 use crate::agent::protocol::{
@@ -176,32 +175,6 @@ impl Night {
         let (_, machine) = self.credential(token)?;
         self.store.mark_stale(&machine, &refused.product, &refused.installation_id, refused.code)?;
         Ok(())
-    }
-
-    /// Stores the confirmation IDs of a table; what was refused is in the answer, with its line.
-    pub fn import_confirmations(&self, text: &str) -> Result<ImportResult, NightError> {
-        let failure = std::cell::RefCell::new(None);
-        let result = read_confirmations(text, |iid| match self.store.senders(iid) {
-            Ok(senders) => senders
-                .into_iter()
-                .map(|summary| KnownInstallation { machine: summary.machine, product: summary.product })
-                .collect(),
-            Err(error) => {
-                *failure.borrow_mut() = Some(error);
-                Vec::new()
-            }
-        });
-        if let Some(error) = failure.into_inner() {
-            return Err(error.into());
-        }
-        for row in &result.accepted {
-            let imported = self.store.import_confirmation(&row.machine, &row.product, &row.iid, &row.cid)?;
-            if let Some(alarm) = imported.alarm {
-                let names: Vec<&str> = alarm.machines.iter().map(MachineName::as_str).collect();
-                self.tell(RunEvent::Alarm { what: format!("one installation ID belongs to {}", names.join(" and ")) });
-            }
-        }
-        Ok(result)
     }
 }
 

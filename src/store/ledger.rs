@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
-use super::row::{instant, limit, number, sql, text_or_none};
+use super::row::{Scope, instant, limit, number, sql, text_or_none};
 use super::{Store, StoreError};
 use crate::job::RunId;
 use crate::room::{KeyName, MachineName};
@@ -48,6 +48,15 @@ pub struct AuditEntry {
     pub what: String,
     /// For which machine.
     pub machine: Option<MachineName>,
+}
+
+/// Writes a line into the audit log, together with what it tells of.
+pub(super) fn audit(scope: &Scope<'_>, who: &str, what: &str, machine: Option<&MachineName>) -> rusqlite::Result<()> {
+    scope.tx.execute(
+        "INSERT INTO audit (at, who, what, machine) VALUES (?1, ?2, ?3, ?4)",
+        params![scope.now.as_microsecond(), who, what, machine.map(MachineName::as_str)],
+    )?;
+    Ok(())
 }
 
 impl Store {
@@ -94,7 +103,8 @@ impl Store {
     pub fn ledger(&self, key: &KeyName, partial_key: &str) -> Result<LedgerSums, StoreError> {
         let (key, partial_key) = (key.clone(), partial_key.to_ascii_uppercase());
         self.read("read the ledger", move |scope| {
-            let query = "SELECT coalesce(sum(imports), 0) FROM confirmation WHERE partial_key = ?1";
+            let query = "SELECT coalesce(sum(imports), 0) FROM (SELECT partial_key, imports FROM confirmation
+                         UNION ALL SELECT partial_key, imports FROM forgotten) WHERE partial_key = ?1";
             let cids_imported = scope.tx.query_row(query, [&partial_key], |row| number(row, 0))?;
             // An attempt without a code may have succeeded.
             let sums = scope.tx.query_row(
@@ -119,13 +129,7 @@ impl Store {
     /// Writes a line into the audit log: before a key or confirmation ID is released, and for every act of a person.
     pub fn audit(&self, who: &str, what: &str, machine: Option<&MachineName>) -> Result<(), StoreError> {
         let (who, what, machine) = (who.to_owned(), what.to_owned(), machine.cloned());
-        self.write("write the audit log", move |scope| {
-            scope.tx.execute(
-                "INSERT INTO audit (at, who, what, machine) VALUES (?1, ?2, ?3, ?4)",
-                params![scope.now.as_microsecond(), who, what, machine.as_ref().map(MachineName::as_str)],
-            )?;
-            Ok(())
-        })
+        self.write("write the audit log", move |scope| Ok(audit(scope, &who, &what, machine.as_ref())?))
     }
 
     /// The newest lines of the audit log, newest first.

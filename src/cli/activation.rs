@@ -6,6 +6,8 @@ use crate::cli::ask::Asker;
 use crate::cli::output::Output;
 use crate::cli::place::Place;
 
+mod export;
+mod forget;
 mod import;
 mod pending;
 
@@ -21,14 +23,18 @@ pub(super) struct ActivationArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     Pending(pending::PendingArgs),
+    Export(export::ExportArgs),
     Import(import::ImportArgs),
+    Forget(forget::ForgetArgs),
 }
 
 /// Runs `klonwerk activation`; tells whether the subcommand reached what it was started for.
 pub(super) fn run(args: &ActivationArgs, to: &mut Output<'_>) -> anyhow::Result<bool> {
     match &args.command {
         Command::Pending(command) => pending::run(command, &asker(args, to)?, to),
+        Command::Export(command) => export::run(command, &asker(args, to)?, to),
         Command::Import(command) => import::run(command, &asker(args, to)?, to),
+        Command::Forget(command) => forget::run(command, &asker(args, to)?, to),
     }
 }
 

@@ -18,6 +18,9 @@ use crate::profile::model::Place;
 use crate::room::MachineName;
 use crate::store::{HookAttempt, TokenHash};
 
+/// Longer than any extended product ID; what is longer is none.
+const MOST_EPID_BYTES: usize = 200;
+
 impl Night {
     fn credential(&self, token: &str) -> Result<(RunId, MachineName), NightError> {
         self.store.hook_credential(TokenHash::of(token.as_bytes()))?.ok_or(NightError::NoSession)
@@ -155,6 +158,9 @@ impl Night {
             return Err(NightError::NoSession);
         }
         let asked = self.store.pending(&machine, &wanted.product, &wanted.installation_id)?;
+        if let Some(epid) = wanted.extended_product_id.as_deref().filter(|epid| epid.len() <= MOST_EPID_BYTES) {
+            self.store.note_extended_product_id(&machine, &wanted.product, &wanted.installation_id, epid)?;
+        }
         if let Some(alarm) = asked.alarm {
             let names: Vec<&str> = alarm.machines.iter().map(MachineName::as_str).collect();
             let what =

@@ -299,10 +299,8 @@ impl Store {
     /// Stores the confirmation IDs of a file, all or none, each as [`Store::import_confirmation`] does, and says in the audit
     /// log who brought them. What changes nothing leaves no trace there either.
     pub fn import_confirmations(&self, who: &str, rows: &[ConfirmationRow]) -> Result<Vec<Imported>, StoreError> {
-        let rows: Vec<(PairKey, ConfirmationId)> = rows
-            .iter()
-            .map(|row| (PairKey::new(&row.machine, &row.product, &row.iid), row.cid.clone()))
-            .collect();
+        let rows: Vec<(PairKey, ConfirmationId)> =
+            rows.iter().map(|row| (PairKey::new(&row.machine, &row.product, &row.iid), row.cid.clone())).collect();
         let who = who.to_owned();
         self.write("store confirmation IDs", move |scope| {
             let mut all = Vec::with_capacity(rows.len());

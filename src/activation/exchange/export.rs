@@ -141,7 +141,10 @@ fn activation_ws(rows: &[PendingRow], language: Language) -> Export {
         let digits = row.row.iid.digits();
         let why = match (&row.extended_product_id, language) {
             (_, Language::En) if digits.len() != 63 => {
-                format!("the installation ID has {} digits, ActivationWs takes 63 only; use the portal or VAMT", digits.len())
+                format!(
+                    "the installation ID has {} digits, ActivationWs takes 63 only; use the portal or VAMT",
+                    digits.len()
+                )
             }
             (_, Language::De) if digits.len() != 63 => format!(
                 "die Installations-ID hat {} Ziffern, ActivationWs nimmt nur 63; das Portal oder VAMT verwenden",
@@ -153,16 +156,20 @@ fn activation_ws(rows: &[PendingRow], language: Language) -> Export {
                 continue;
             }
             (None, Language::En) => {
-                "the PC has not told its extended product ID, which ActivationWs asks for; use the portal or VAMT".into()
+                "the PC has not told its extended product ID, which ActivationWs asks for; use the portal or VAMT"
+                    .into()
             }
-            (None, Language::De) => "der PC hat seine erweiterte Produkt-ID nicht gemeldet, die ActivationWs verlangt; \
+            (None, Language::De) => {
+                "der PC hat seine erweiterte Produkt-ID nicht gemeldet, die ActivationWs verlangt; \
                                      das Portal oder VAMT verwenden"
-                .into(),
+                    .into()
+            }
         };
         not_possible.push(NotPossible { machine: row.row.machine.clone(), why });
     }
     let count = requests.len();
-    let mut text = serde_json::to_string_pretty(&Requests { requests, not_possible: &not_possible }).unwrap_or_default();
+    let mut text =
+        serde_json::to_string_pretty(&Requests { requests, not_possible: &not_possible }).unwrap_or_default();
     text.push('\n');
     Export { rows: count, text, not_possible }
 }

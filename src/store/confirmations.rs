@@ -350,7 +350,7 @@ impl Store {
                 scope.tx.execute(&sentence, params![machine.as_str(), iid.as_ref().map(InstallationId::digits)])?;
             }
             let confirmed = found.iter().filter(|row| row.state != ConfirmationState::Pending).count();
-            let what = format!("forgot {} installation IDs, {confirmed} with a confirmation ID", found.len());
+            let what = format!("forgot installation IDs: {}, with a confirmation ID: {confirmed}", found.len());
             audit(scope, &who, &what, Some(&machine))?;
             Ok(found)
         };

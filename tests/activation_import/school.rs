@@ -11,6 +11,7 @@ use klonwerk::clock::SystemClock;
 use klonwerk::room::MachineName;
 use klonwerk::serve::StateFolder;
 use klonwerk::store::{Store, StoreKey};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -162,9 +163,8 @@ impl School {
             let mut query = database.prepare(&format!("SELECT * FROM {table} ORDER BY rowid")).expect("a table");
             let columns = query.column_count();
             let rows = query.query_map([], |row| {
-                let values: Vec<String> = (0..columns)
-                    .map(|at| row.get_ref(at).map(|value| format!("{value:?}")))
-                    .collect::<Result<_, _>>()?;
+                let values: Vec<String> =
+                    (0..columns).map(|at| row.get_ref(at).map(shown)).collect::<Result<_, _>>()?;
                 Ok(format!("{table}: {}", values.join(", ")))
             });
             contents.extend(rows.expect("read").map(|row| row.expect("a row")));
@@ -180,6 +180,13 @@ impl School {
             assert!(!said.out.contains(&digits) && !said.out.contains(&grouped), "{said:?}");
             assert!(!said.err.contains(&digits) && !said.err.contains(&grouped), "{said:?}");
         }
+    }
+}
+
+fn shown(value: ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+        other => format!("{other:?}"),
     }
 }
 

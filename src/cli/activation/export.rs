@@ -11,8 +11,7 @@ use crate::cli::ask::Asker;
 use crate::cli::output::{Output, pick};
 use crate::room::RoomName;
 
-/// Give installation IDs as a table, as text for the telephone or Microsoft's portal, or for ActivationWs. Never a
-/// confirmation ID.
+/// Give installation IDs as a table, as text for telephone or portal, or for ActivationWs. Never a confirmation ID.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples: klonwerk activation export --room r101 --format text
           klonwerk activation export --format activationws --output requests.json")]

@@ -11,10 +11,11 @@ use crate::http::admin_api::{ForgetRequest, Forgotten};
 use crate::room::MachineName;
 use crate::store::ConfirmationState;
 
-/// Forget the installation and confirmation IDs of a PC. A forgotten confirmation ID has to be got from Microsoft again, who
-/// may count it again.
+/// Forget the installation and confirmation IDs of a PC.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples: klonwerk activation forget R101-07 --all --dry-run
+#[command(after_help = "A forgotten confirmation ID has to be got from Microsoft again, who may count it again.
+
+Examples: klonwerk activation forget R101-07 --all --dry-run
           klonwerk activation forget R101-07 --iid 0000315-0079502-…")]
 pub(super) struct ForgetArgs {
     /// The PC; it need not be in a profile any more.

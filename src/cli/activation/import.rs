@@ -14,8 +14,7 @@ use crate::cli::output::{Output, pick};
 use crate::cli::place::who_asks;
 use crate::http::admin_api::ImportView;
 
-/// Store confirmation IDs: from a table, such as `pending` wrote it and somebody filled it in, or from VAMT's `.cil` and
-/// `.cilx`. What a file is is seen from what is in it.
+/// Store the confirmation IDs of tables, such as `pending` wrote and somebody filled in, or of VAMT's .cil and .cilx.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples: klonwerk activation import ids.csv
           klonwerk activation import room-1.cilx room-2.cilx")]

@@ -13,13 +13,17 @@ use crate::store::ConfirmationSummary;
 
 impl Night {
     /// Stores the confirmation IDs of a file, for nobody in particular. See [`Night::import_confirmations_of`].
-    pub fn import_confirmations(&self, file: impl AsRef<[u8]>) -> Result<ImportResult, NightError> {
+    pub fn import_confirmations(&self, file: &(impl AsRef<[u8]> + ?Sized)) -> Result<ImportResult, NightError> {
         self.import_confirmations_of("runner", file)
     }
 
     /// Stores the confirmation IDs of a file that `who` brought; what was refused is in the answer, with its place. All good
     /// rows are stored or none, and none if the file as a whole is refused.
-    pub fn import_confirmations_of(&self, who: &str, file: impl AsRef<[u8]>) -> Result<ImportResult, NightError> {
+    pub fn import_confirmations_of(
+        &self,
+        who: &str,
+        file: &(impl AsRef<[u8]> + ?Sized),
+    ) -> Result<ImportResult, NightError> {
         let failure = RefCell::new(None);
         let mut result = read_confirmations(file, |iid| match self.store.senders(iid) {
             Ok(senders) => senders

@@ -118,7 +118,7 @@ fn the_rows_of_a_file_are_stored_together_or_not_at_all() {
         "1000001".repeat(9),
         cid(2).expose(),
     );
-    let rows = read_confirmations(table, |_| Vec::new()).accepted;
+    let rows = read_confirmations(&table, |_| Vec::new()).accepted;
     assert_eq!(rows.len(), 2);
     let database = Connection::open(bench.folder.path().join("state.sqlite")).expect("opened");
     let full = "CREATE TRIGGER full BEFORE INSERT ON confirmation WHEN NEW.machine = 'pc-2'

@@ -109,7 +109,7 @@ impl ImportResult {
 /// must not contradict it; else the row must name machine, activation ID and partial key, and the installation ID's check
 /// digits must fit. A fault of the file as a whole leaves nothing accepted ([`ImportResult::is_refusal`]).
 pub fn read_confirmations(
-    file: impl AsRef<[u8]>,
+    file: &(impl AsRef<[u8]> + ?Sized),
     known: impl Fn(&InstallationId) -> Vec<KnownInstallation>,
 ) -> ImportResult {
     let bytes = file.as_ref();

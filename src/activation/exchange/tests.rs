@@ -163,11 +163,11 @@ fn one_installation_id_under_two_pcs_is_an_alarm() {
     assert_eq!((stored.accepted.len(), stored.refused.len()), (1, 0));
     assert!(stored.warnings[0].is_alarm(), "{}", stored.warnings[0]);
     let unnamed = format!("iid,cid\n{},{}\n", iid(1).digits(), cid(1).expose());
-    let for_both = read_confirmations(unnamed, both);
+    let for_both = read_confirmations(&unnamed, both);
     assert_eq!(for_both.accepted.iter().map(|row| row.machine.clone()).collect::<Vec<_>>(), [machine(1), machine(2)]);
     assert_eq!(for_both.warnings.len(), 1);
     let in_file = [ExchangeRow { machine: machine(78), ..row(77, true) }, row(77, true)];
-    let result = read_confirmations(write_csv(&in_file, Separator::Comma), known);
+    let result = read_confirmations(&write_csv(&in_file, Separator::Comma), known);
     assert_eq!((result.accepted.len(), result.refused.len(), result.warnings.len()), (2, 0, 2));
     assert!(result.warnings.iter().all(RowFault::is_alarm));
 }
@@ -195,7 +195,7 @@ fn nothing_that_is_printed_shows_a_confirmation_id() {
 #[test]
 fn rows_of_pcs_that_nobody_knows_are_refused_by_name() {
     let rows = [row(1, true), row(77, true), row(78, true)];
-    let mut result = read_confirmations(write_csv(&rows, Separator::Comma), known);
+    let mut result = read_confirmations(&write_csv(&rows, Separator::Comma), known);
     result.refuse_strangers(|name| *name == machine(78));
     let accepted: Vec<_> = result.accepted.iter().map(|row| row.machine.clone()).collect();
     assert_eq!(accepted, [machine(1), machine(78)]);

@@ -12,7 +12,8 @@ use crate::activation::codes::Code;
 use crate::activation::confirmation::{ConfirmationId, InstallationId};
 use crate::activation::key::{ProductKey, gvlk};
 use crate::activation::licensing::{
-    Channel, LicensingCall, LicensingError, LicensingService, Product, ProductScope, Service, WINDOWS_APPLICATION,
+    Channel, LicensingCall, LicensingError, LicensingService, NO_SUCH_METHOD, Product, ProductScope, Service,
+    VlActivationType, WINDOWS_APPLICATION,
 };
 use crate::sim::portal::confirmation_of;
 
@@ -198,6 +199,7 @@ impl SimLicensing {
             kms_host: self.state.kms.as_ref().map(|(host, _)| host.clone()),
             kms_port: self.state.kms.as_ref().map(|(_, port)| *port),
             is_kms_host: Some(key.channel == Channel::KmsHost),
+            ..Product::default()
         })
     }
 
@@ -297,6 +299,7 @@ impl LicensingService for SimLicensing {
             rearms_left: Some(self.state.rearms_left),
             kms_host: self.state.kms.as_ref().map(|(host, _)| host.clone()),
             kms_port: self.state.kms.as_ref().map(|(_, port)| *port),
+            ..Service::default()
         })
     }
 
@@ -353,5 +356,29 @@ impl LicensingService for SimLicensing {
         self.state.rearms_left = self.state.rearms_left.checked_sub(1).ok_or(Code::REARM_LIMIT).map_err(failed)?;
         self.restart_due = true;
         Ok(())
+    }
+
+    fn set_vl_activation_type(
+        &mut self,
+        _product: Option<&str>,
+        _kind: VlActivationType,
+    ) -> Result<(), LicensingError> {
+        let failed = self.begin(LicensingCall::SetVlActivationType);
+        if self.state.is_windows_7() { Err(failed(NO_SUCH_METHOD)) } else { Ok(()) }
+    }
+
+    fn clear_vl_activation_type(&mut self, _product: Option<&str>) -> Result<(), LicensingError> {
+        let failed = self.begin(LicensingCall::ClearVlActivationType);
+        if self.state.is_windows_7() { Err(failed(NO_SUCH_METHOD)) } else { Ok(()) }
+    }
+
+    fn clear_product_key_from_registry(&mut self) -> Result<(), LicensingError> {
+        let _ = self.begin(LicensingCall::ClearProductKeyFromRegistry);
+        Ok(())
+    }
+
+    fn firmware_key(&mut self) -> Result<Option<ProductKey>, LicensingError> {
+        let _ = self.begin(LicensingCall::FirmwareKey);
+        Ok(None)
     }
 }

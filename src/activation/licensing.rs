@@ -11,11 +11,13 @@ use crate::activation::confirmation::{ConfirmationId, InstallationId};
 use crate::activation::key::ProductKey;
 
 mod product;
+mod wmi;
 
 pub use product::{
     Channel, LicenseStatus, OFFICE_2010_APPLICATION, OFFICE_APPLICATION, Product, Service, VlActivationType,
     WINDOWS_APPLICATION,
 };
+pub use wmi::{Properties, PropertyError};
 
 /// Which products a query returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,7 +22,8 @@
 //!   is out of tolerance for 30 days (C004D309), later versions show the notification (C004F00F);
 //! - every online activation of a MAK counts, on the same hardware too; a vendor's firmware key has no counter;
 //! - Windows activates by itself three days after its first boot or the key's installation, a digital licence after an
-//!   hour; `manual` stops that and a KMS client's own requests as well; the first of these comes after two hours;
+//!   hour, and tries again every two hours; `manual` stops that and a KMS client's own requests as well, the first of
+//!   which comes after two hours;
 //! - clocks may differ four hours at a KMS host, a day at Microsoft (C004B011), a year for its certificate (80072F8F);
 //!   a wrong clock does not move grace periods, which run in the trusted store;
 //! - a known key of another edition or version answers C004E016 (a vendor's C004F212), an unknown one C004F050, an addition

@@ -245,7 +245,8 @@ impl SimLicensing {
                     });
                     let delay = if digital { DIGITAL_DELAY } else { AUTOMATIC_ACTIVATION };
                     let (status, ..) = self.state.standing(product, &self.hardware, now);
-                    status != LicenseStatus::Licensed && add(self.state.since_of(product), delay) <= now
+                    let tried = self.state.asked.get(&product).is_some_and(|at| add(*at, KMS_RETRY) > now);
+                    status != LicenseStatus::Licensed && !tried && add(self.state.since_of(product), delay) <= now
                 }
                 Channel::KmsHost | Channel::Other => false,
             };

@@ -96,7 +96,7 @@ pub struct LicensingState {
     /// How volume activation may be done, where that was restricted.
     #[serde(default)]
     pub vl_types: BTreeMap<SimProduct, VlActivationType>,
-    /// When a KMS client last asked.
+    /// When a product's activation was last asked for, at Microsoft, Active Directory or a KMS host.
     #[serde(default)]
     pub asked: BTreeMap<SimProduct, Timestamp>,
     /// The domain that the PC has joined.

@@ -32,7 +32,7 @@ pub use confirmations::{
     Asked, ConfirmationChange, ConfirmationState, ConfirmationSummary, Imported, SharedInstallationId,
     StoredConfirmation,
 };
-pub use ledger::{AttemptKind, AuditEntry, EntryKind, EntryState, Hold, LedgerEntry, LedgerId, LedgerSums, Spend};
+pub use ledger::{AttemptKind, AuditEntry, EntryKind, EntryState, Hold, LedgerEntry, LedgerId, LedgerSums};
 pub use runs::{Change, MachineRun, NewMachineRun, NewRun, Run};
 pub use seal::{KeyError, StoreKey};
 pub use sessions::{AttemptId, HookAttempt, Session, SessionStanding, TokenHash};

@@ -106,6 +106,15 @@ pub enum SpendOutcome {
     },
 }
 
+/// One activation that counts as spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spend {
+    /// When it was permitted.
+    pub at: Timestamp,
+    /// The run that spent it; none where a person did.
+    pub run: Option<RunId>,
+}
+
 /// Whether a code says that the key itself has no activations left or is blocked. Trying again with the next PC helps
 /// nobody and may block the key for good, so it is not used until a person has looked. Sources: Microsoft's activation error
 /// pages and `slerror.h`.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::row::{instant, instant_or_none, limit, number, sql, text, text_or_none};
 use super::{Store, StoreError};
 use crate::activation::codes::Code;
+use crate::activation::ledger::Spend;
 use crate::job::RunId;
 use crate::room::{KeyName, MachineName};
 
@@ -110,15 +111,6 @@ pub struct LedgerEntry {
     pub refusal: Option<String>,
     /// When its outcome was entered.
     pub settled_at: Option<Timestamp>,
-}
-
-/// One activation that counts as spent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Spend {
-    /// When it was permitted.
-    pub at: Timestamp,
-    /// The run that spent it; none where a person did.
-    pub run: Option<RunId>,
 }
 
 /// One line of the audit log.

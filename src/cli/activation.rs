@@ -7,6 +7,7 @@ use crate::cli::output::Output;
 use crate::cli::place::Place;
 
 mod import;
+mod ledger;
 mod pending;
 
 /// `klonwerk activation …`
@@ -22,6 +23,7 @@ pub(super) struct ActivationArgs {
 enum Command {
     Pending(pending::PendingArgs),
     Import(import::ImportArgs),
+    Ledger(ledger::LedgerArgs),
 }
 
 /// Runs `klonwerk activation`; tells whether the subcommand reached what it was started for.
@@ -29,6 +31,7 @@ pub(super) fn run(args: &ActivationArgs, to: &mut Output<'_>) -> anyhow::Result<
     match &args.command {
         Command::Pending(command) => pending::run(command, &asker(args, to)?, to),
         Command::Import(command) => import::run(command, &asker(args, to)?, to),
+        Command::Ledger(command) => ledger::run(command, &asker(args, to)?, to),
     }
 }
 

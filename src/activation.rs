@@ -1,16 +1,19 @@
 //! Activation of a cloned Windows, only by the ways that Microsoft provides for.
 //!
-//! [`key`] product keys, [`confirmation`] installation and confirmation IDs, [`strategy`] what a profile can ask for,
-//! [`licensing`] the licensing service as a trait, [`hook`] the loop *detect, act, re-read*, [`preview`] the same
-//! decision beforehand, [`exchange`] the table that brings confirmation IDs, [`codes`] what Windows' error codes mean. Numbers and sources: Microsoft's volume activation
-//! documents, cited where a rule is used.
+//! [`key`] product keys, [`ledger`] what may be spent with them, [`outlook`] how long they last, [`confirmation`]
+//! installation and confirmation IDs, [`strategy`] what a profile can ask for, [`licensing`] the licensing service as a trait,
+//! [`hook`] the loop *detect, act, re-read*, [`preview`] the same decision beforehand, [`exchange`] the table that brings
+//! confirmation IDs, [`codes`] what Windows' error codes mean. Numbers and sources: Microsoft's volume activation documents,
+//! cited where a rule is used.
 
 pub mod codes;
 pub mod confirmation;
 pub mod exchange;
 pub mod hook;
 pub mod key;
+pub mod ledger;
 pub mod licensing;
+pub mod outlook;
 pub mod preview;
 pub mod strategy;
 

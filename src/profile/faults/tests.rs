@@ -85,6 +85,12 @@ fn samples() -> Vec<FaultKind> {
         FaultKind::UnknownFacts { image: name("win11"), strategy: "kms", field: "build" },
         FaultKind::SharedSids { image: name("win11"), build: 26100 },
         FaultKind::KmsFewMachines { count: 2 },
+        FaultKind::HostKey,
+        FaultKind::OemKeyValue,
+        FaultKind::PublishedKey { kind: KeyKind::Mak },
+        FaultKind::BudgetOnUncounted { field: "budget", kind: KeyKind::Gvlk },
+        FaultKind::ReserveWithoutBudget,
+        FaultKind::ReserveAboveBudget { reserve: 9, budget: 5 },
     ]
 }
 
@@ -159,10 +165,16 @@ fn number(kind: &FaultKind) -> usize {
         FaultKind::UnknownFacts { .. } => 65,
         FaultKind::SharedSids { .. } => 66,
         FaultKind::KmsFewMachines { .. } => 67,
+        FaultKind::HostKey => 68,
+        FaultKind::OemKeyValue => 69,
+        FaultKind::PublishedKey { .. } => 70,
+        FaultKind::BudgetOnUncounted { .. } => 71,
+        FaultKind::ReserveWithoutBudget => 72,
+        FaultKind::ReserveAboveBudget { .. } => 73,
     }
 }
 
-const KINDS: usize = 68;
+const KINDS: usize = 74;
 
 #[test]
 fn every_kind_speaks_both_languages() {

@@ -18,6 +18,7 @@ mod ask;
 pub mod check;
 #[cfg(target_os = "linux")]
 mod demo;
+mod explain;
 #[cfg(target_os = "linux")]
 pub mod image;
 #[cfg(target_os = "linux")]
@@ -99,6 +100,11 @@ enum Command {
     /// Carry installation IDs out and confirmation IDs in.
     #[cfg(target_os = "linux")]
     Activation(activation::ActivationArgs),
+    /// Say what an activation code of Windows means and what to do.
+    #[command(
+        after_help = "Ends with 0 only if the table has every code.\n\nExamples:\n  klonwerk explain 0xC004F074\n  klonwerk explain --lang de -- -1073418184\n  klonwerk explain 'Fehler: 0xC004F074 Der Softwarelizenzierungsdienst …'\n  klonwerk explain --list"
+    )]
+    Explain(explain::ExplainArgs),
     /// Capture, list, show, verify and clean up images.
     #[cfg(target_os = "linux")]
     Image(image_options::ImageOptions),
@@ -175,6 +181,7 @@ fn run(
         Command::Man { write: None } => man::page(Options::command(), to.out).map(|()| true),
         Command::Man { write: Some(folder) } => man::pages(Options::command(), &folder).map(|()| true),
         Command::Completions { shell } => man::completions(shell, Options::command(), to.out).map(|()| true),
+        Command::Explain(args) => explain::run(&args, to),
         #[cfg(target_os = "linux")]
         Command::Image(image) => image_options::run(image, language, json, to.out),
         #[cfg(target_os = "linux")]

@@ -20,6 +20,8 @@ pub mod check;
 mod demo;
 mod explain;
 #[cfg(target_os = "linux")]
+mod hardware;
+#[cfg(target_os = "linux")]
 pub mod image;
 #[cfg(target_os = "linux")]
 mod image_options;

@@ -70,6 +70,20 @@ impl Code {
     pub const MAK_LIMIT: Code = Code(0xC004_C020);
     /// An OEM key cannot be activated online.
     pub const OEM_ONLINE: Code = Code(0xC004_C016);
+    /// A volume key on a PC whose firmware carries no qualifying Windows.
+    pub const NO_QUALIFYING_OEM: Code = Code(0xC004_F035);
+    /// The firmware has no SLIC table.
+    pub const NO_SLIC: Code = Code(0xC004_F057);
+    /// The firmware's SLIC table has no Windows marker.
+    pub const NO_OEM_MARKER: Code = Code(0xC004_F058);
+    /// The firmware's licence data are damaged.
+    pub const BAD_OEM_MARKER: Code = Code(0xC004_F059);
+    /// Certificate and firmware are of two vendors.
+    pub const OTHER_OEM: Code = Code(0xC004_F063);
+    /// The key in the firmware is unusable.
+    pub const BAD_FIRMWARE_KEY: Code = Code(0xC004_F090);
+    /// The PC has no key of its own.
+    pub const NO_FIRMWARE_KEY: Code = Code(0xC004_F213);
     /// DNS does not know the KMS host.
     pub const KMS_NOT_IN_DNS: Code = Code(0x8007_232B);
 
@@ -344,6 +358,15 @@ pub fn explain(code: Code, language: Language) -> String {
         Language::De => {
             format!("{code}: nicht in unserer Tabelle; die Quelle ist {place}. Bitte in Microsofts Liste nachsehen.")
         }
+    }
+}
+
+/// In brackets behind a refusal of ours: what Windows itself would say. Its advice is left out, the refusal has its own.
+pub(super) fn in_windows_words(code: Code, language: Language) -> String {
+    let meaning = code.known().map_or("", |known| known.meaning(language)).trim_end_matches('.');
+    match language {
+        Language::En => format!("(Windows would say {code}: {meaning})"),
+        Language::De => format!("(Windows würde melden: {code}: {meaning})"),
     }
 }
 

@@ -227,6 +227,10 @@ pub struct ImageFields {
     /// Which firmware starts the image: bios or uefi.
     #[serde(default)]
     pub firmware: Field<FirmwareKind>,
+    /// For an OEM Windows 7: the vendor as the firmware of its PCs names it, such as DELL (`klonwerk agent hardware`
+    /// shows it on one of them).
+    #[serde(default)]
+    pub oem_vendor: Field<String>,
 }
 
 /// A product key by reference: exactly one of credential, file, environment and in_image.

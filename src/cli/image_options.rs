@@ -181,3 +181,35 @@ pub(super) fn run(options: ImageOptions, language: Language, json: bool, out: &m
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_bound_to_the_pc_of_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let bind = |text: &str| {
+            let file = folder.path().join("pc.json");
+            std::fs::write(&file, text).unwrap();
+            bound_to(&file).map_err(|error| format!("{error:#}"))
+        };
+        let uuid = "4c4c4544-0042-4a10-8052-b4c04f513233";
+        let own = bind(&format!(r#"{{ "hardware": {{ "uuid": "{uuid}" }} }}"#)).unwrap();
+        // Whatever else the file claims to be: the facts decide.
+        let claim = format!(r#"{{ "hardware": {{ "uuid": "{uuid}" }}, "identity": "{}" }}"#, "00".repeat(32));
+        assert_eq!(bind(&claim), Ok(own));
+        for (text, why) in [
+            (r#"{ "hardware": {} }"#, "says too little"),
+            (r#"{ "hardware": null, "identity": null }"#, "holds no hardware facts"),
+            ("{}", "holds no hardware facts"),
+            ("\u{feff}", "agent hardware --json"),
+            ("", "agent hardware --json"),
+        ] {
+            let error = bind(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+        let error = format!("{:#}", bound_to(&folder.path().join("none.json")).unwrap_err());
+        assert!(error.contains("cannot read") && error.contains("agent hardware --json"), "{error}");
+    }
+}

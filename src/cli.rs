@@ -224,6 +224,19 @@ mod tests {
     }
 
     #[test]
+    fn negative_codes_and_options_stand_in_any_order() {
+        for line in
+            ["explain -1073418184 --json", "explain --json -1073418184 C004F074", "--json explain -- -1073418184"]
+        {
+            let options = Options::try_parse_from(format!("klonwerk {line}").split(' ')).expect(line);
+            assert!(options.json, "{line}");
+            assert!(matches!(options.command, Command::Explain(_)), "{line}");
+        }
+        assert!(Options::try_parse_from(["klonwerk", "explain"]).is_err());
+        assert!(Options::try_parse_from(["klonwerk", "explain", "--list"]).is_ok());
+    }
+
+    #[test]
     fn the_environment_decides_in_posix_order() {
         let with = |pairs: &'static [(&str, &str)]| {
             move |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())

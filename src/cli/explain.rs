@@ -13,7 +13,7 @@ use crate::cli::output::{Output, table};
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
     /// Codes in any form: 0xC004F038, c004f038, -1073418184, 3221549112, or a line of Windows that holds one.
-    #[arg(allow_hyphen_values = true, required_unless_present = "list", value_name = "CODE")]
+    #[arg(allow_negative_numbers = true, required_unless_present = "list", value_name = "CODE")]
     codes: Vec<String>,
     /// Show every code of the table.
     #[arg(long, conflicts_with = "codes")]

@@ -87,7 +87,7 @@ mod tests {
         let (_folder, view) = kernel();
         put(&view, "firmware/acpi/tables/SLIC", b"");
         let path = view.sys.join("firmware/acpi/tables/SLIC");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
         // Root reads it all the same, and finds it too short.
         let as_root = fs::read(&path).is_ok();
         let expected = if as_root { Table::Damaged { fault: TableFault::CutShort } } else { Table::Unknown };

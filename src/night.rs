@@ -30,6 +30,7 @@ pub mod facts;
 pub mod hooks;
 pub mod key_values;
 pub mod ledger;
+pub mod refusal;
 
 /// How many events a slow listener may lag behind before it loses some.
 const EVENTS: usize = 4096;

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::agent_api::{Problem, ask, parse};
 use crate::activation::exchange::{ExchangeRow, Separator, write_csv};
+use crate::activation::hardware::HardwareFacts;
 use crate::job::intent::NewIntent;
 use crate::job::plan::Plan;
 use crate::job::{IntentKind, RunId};
@@ -151,6 +152,7 @@ pub fn router(night: Arc<Night>, stop: CancellationToken) -> Router {
         .route("/v1/runs/{run}/retry", post(retry))
         .route("/v1/events", get(events))
         .route("/v1/machines/unknown", get(unknown))
+        .route("/v1/machines/{machine}/hardware", get(hardware))
         .route("/v1/machines/{machine}/token", post(token))
         .route("/v1/machines/{machine}/resolve", post(resolve))
         .route("/v1/activation/pending", get(pending))
@@ -268,6 +270,18 @@ async fn unknown(State(night): State<Arc<Night>>) -> Answer<Vec<UnknownMachine>>
         Ok(night.store().unknown_list()?)
     });
     Ok(Json(list.await?))
+}
+
+async fn hardware(State(night): State<Arc<Night>>, Path(machine): Path<String>) -> Answer<Option<HardwareFacts>> {
+    let machine: MachineName =
+        machine.parse().map_err(|e: crate::room::RoomError| Problem::bad_request(e.to_string()))?;
+    let facts = ask(night, move |night| {
+        if night.profiles().machine(&machine).is_none() {
+            return Err(NightError::Stranger(machine.to_string()));
+        }
+        crate::night::facts::hardware(night.store(), &machine)
+    });
+    Ok(Json(facts.await?))
 }
 
 async fn token(State(night): State<Arc<Night>>, Path(machine): Path<String>) -> Answer<String> {

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::activation::KeyKind;
 use crate::calendar::ScheduleError;
+use crate::calendar::school::CalendarError;
 use crate::image::{FirmwareKind, KeyChannel};
 use crate::room::{HookName, ImageName, KeyName, Language, Mac, MachineName, MachineUuid};
 
@@ -204,6 +205,10 @@ pub enum FaultKind {
     EmptyCommand,
     /// A hook of the site with the name of a shipped one.
     ShippedHookName { hook: HookName },
+
+    // The calendar.
+    /// A calendar that cannot be kept.
+    Calendar(CalendarError),
 
     // The schedule.
     /// A schedule that cannot be kept.

@@ -3,6 +3,7 @@
 use super::{FaultKind, Found, MOST_FAULTS, Named, Shape};
 use crate::activation::KeyKind;
 use crate::calendar::ScheduleError;
+use crate::calendar::school::{CalendarError, LONGEST_HOLIDAYS, MOST_HOLIDAYS};
 use crate::image::{FirmwareKind, KeyChannel};
 
 /// What is wrong.
@@ -66,6 +67,20 @@ pub(super) fn text(kind: &FaultKind) -> String {
         FaultKind::KeySources { count } => format!("this key's value would come from {count} places"),
         FaultKind::EmptyCommand => "this command has no program".to_owned(),
         FaultKind::ShippedHookName { hook } => format!("`{hook}` is the name of a hook that comes with Klonwerk"),
+
+        FaultKind::Calendar(error) => match error {
+            CalendarError::NoDate { text } => format!("`{text}` is not a date"),
+            CalendarError::Reversed { from, to } => format!("these holidays end on {to}, before they begin on {from}"),
+            CalendarError::TooLong { days } => {
+                format!("these holidays last {days} days; no holidays last more than {LONGEST_HOLIDAYS}")
+            }
+            CalendarError::TooMany { count } => {
+                format!("{count} entries are listed; a calendar has at most {MOST_HOLIDAYS}")
+            }
+            CalendarError::NoSchoolDay => {
+                "no day of the week is a school day; there would be no school night".to_owned()
+            }
+        },
 
         FaultKind::Schedule(error) => match error {
             ScheduleError::NotUnderstood { text } => format!("`{text}` is not a schedule"),
@@ -243,6 +258,18 @@ pub(super) fn advice(kind: &FaultKind) -> String {
             "write program and arguments as a list, such as [powershell, -File, 'C:\\\\x.ps1']".to_owned()
         }
         FaultKind::ShippedHookName { .. } => "give your hook another name".to_owned(),
+
+        FaultKind::Calendar(error) => match error {
+            CalendarError::NoDate { .. } => "write year, month and day, such as 2026-12-24".to_owned(),
+            CalendarError::Reversed { .. } => {
+                "`from` is the first day without lessons, `to` the last one; correct one of them".to_owned()
+            }
+            CalendarError::TooLong { .. } => "check the year of `to`".to_owned(),
+            CalendarError::TooMany { .. } => "remove those of past years".to_owned(),
+            CalendarError::NoSchoolDay => {
+                "list the days with lessons, or leave `school_days` out for Monday to Friday".to_owned()
+            }
+        },
 
         FaultKind::Schedule(error) => match error {
             ScheduleError::NotUnderstood { .. } => {

@@ -3,7 +3,13 @@
 use super::{FaultKind, Found, MOST_FAULTS, Named, Shape};
 use crate::activation::KeyKind;
 use crate::calendar::ScheduleError;
+use crate::calendar::school::{CalendarError, LONGEST_HOLIDAYS, MOST_HOLIDAYS};
 use crate::image::{FirmwareKind, KeyChannel};
+
+/// A date as it is written in German.
+fn day(date: jiff::civil::Date) -> String {
+    date.strftime("%d.%m.%Y").to_string()
+}
 
 /// What is wrong.
 pub(super) fn text(kind: &FaultKind) -> String {
@@ -72,6 +78,20 @@ pub(super) fn text(kind: &FaultKind) -> String {
         FaultKind::KeySources { count } => format!("der Wert dieses Schlüssels käme von {count} Stellen"),
         FaultKind::EmptyCommand => "dieser Befehl hat kein Programm".to_owned(),
         FaultKind::ShippedHookName { hook } => format!("`{hook}` heißt schon ein Hook, den Klonwerk mitbringt"),
+
+        FaultKind::Calendar(error) => match error {
+            CalendarError::NoDate { text } => format!("`{text}` ist kein Datum"),
+            CalendarError::Reversed { from, to } => {
+                format!("diese Ferien enden am {}, bevor sie am {} beginnen", day(*to), day(*from))
+            }
+            CalendarError::TooLong { days } => {
+                format!("diese Ferien dauern {days} Tage; keine Ferien dauern länger als {LONGEST_HOLIDAYS}")
+            }
+            CalendarError::TooMany { count } => {
+                format!("hier stehen {count} Einträge; ein Kalender hat höchstens {MOST_HOLIDAYS}")
+            }
+            CalendarError::NoSchoolDay => "kein Wochentag ist ein Schultag; es gäbe keine Schulnacht".to_owned(),
+        },
 
         FaultKind::Schedule(error) => match error {
             ScheduleError::NotUnderstood { text } => format!("`{text}` ist kein Zeitplan"),
@@ -237,6 +257,18 @@ pub(super) fn advice(kind: &FaultKind) -> String {
             "Programm und Argumente als Liste schreiben, etwa [powershell, -File, 'C:\\\\x.ps1']".to_owned()
         }
         FaultKind::ShippedHookName { .. } => "den eigenen Hook anders nennen".to_owned(),
+
+        FaultKind::Calendar(error) => match error {
+        CalendarError::NoDate { .. } => "Jahr, Monat und Tag schreiben, etwa 2026-12-24".to_owned(),
+        CalendarError::Reversed { .. } => {
+            "`from` ist der erste Tag ohne Unterricht, `to` der letzte; einen von beiden berichtigen".to_owned()
+        }
+        CalendarError::TooLong { .. } => "das Jahr bei `to` prüfen".to_owned(),
+        CalendarError::TooMany { .. } => "die Einträge vergangener Jahre entfernen".to_owned(),
+        CalendarError::NoSchoolDay => {
+            "die Tage mit Unterricht aufzählen, oder `school_days` weglassen für Montag bis Freitag".to_owned()
+        }
+        },
 
         FaultKind::Schedule(error) => match error {
             ScheduleError::NotUnderstood { .. } => "`jede Nacht um 02:00`, `jede Schulnacht um 02:00`, `montags und \

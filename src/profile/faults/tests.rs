@@ -56,6 +56,7 @@ fn samples() -> Vec<FaultKind> {
         FaultKind::EmptyCommand,
         FaultKind::ShippedHookName { hook: name("win11") },
         FaultKind::Schedule(ScheduleError::NeverFires { text: "x".to_owned() }),
+        FaultKind::Calendar(CalendarError::NoSchoolDay),
         FaultKind::EmptyRoom,
         FaultKind::DuplicateMachine { name: name("win11"), first: Place::whole("x") },
         FaultKind::DuplicateMac { mac: Mac([2; 6]), first: Place::whole("x") },
@@ -159,10 +160,11 @@ fn number(kind: &FaultKind) -> usize {
         FaultKind::UnknownFacts { .. } => 65,
         FaultKind::SharedSids { .. } => 66,
         FaultKind::KmsFewMachines { .. } => 67,
+        FaultKind::Calendar(_) => 68,
     }
 }
 
-const KINDS: usize = 68;
+const KINDS: usize = 69;
 
 #[test]
 fn every_kind_speaks_both_languages() {
@@ -200,6 +202,25 @@ fn every_impossible_schedule_speaks_both_languages() {
     let mut texts = BTreeSet::new();
     for error in errors {
         let fault = Fault { kind: FaultKind::Schedule(error), place: Place::whole("site.yaml"), excerpt: None };
+        for language in [Language::En, Language::De] {
+            assert!(texts.insert(fault.text(language)) && texts.insert(fault.advice(language)), "{fault:?}");
+        }
+    }
+}
+
+#[test]
+fn every_impossible_calendar_speaks_both_languages() {
+    let day = jiff::civil::date(2026, 12, 24);
+    let errors = [
+        CalendarError::NoDate { text: "x".to_owned() },
+        CalendarError::Reversed { from: day, to: day },
+        CalendarError::TooLong { days: 400 },
+        CalendarError::TooMany { count: 300 },
+        CalendarError::NoSchoolDay,
+    ];
+    let mut texts = BTreeSet::new();
+    for error in errors {
+        let fault = Fault { kind: FaultKind::Calendar(error), place: Place::whole("site.yaml"), excerpt: None };
         for language in [Language::En, Language::De] {
             assert!(texts.insert(fault.text(language)) && texts.insert(fault.advice(language)), "{fault:?}");
         }

@@ -1,8 +1,6 @@
 //! Whether an image can serve what a room asks of it. Sources: Microsoft's volume activation documents; sysprep and
 //! SkipRearm (TechNet ff716063); duplicate SIDs refused by Windows 11 24H2 and Server 2025.
 
-use std::time::Duration;
-
 use jiff::tz::TimeZone;
 
 use crate::activation::{KeyKind, Strategy};
@@ -90,8 +88,10 @@ fn grace_lasts(case: &Case<'_>, note: impl Fn(FaultKind)) {
         return;
     };
     // Any year does; what is checked must not depend on today.
-    let gap = schedule.longest_gap(jiff::Timestamp::UNIX_EPOCH, &TimeZone::UTC).unwrap_or(Duration::MAX);
-    let days = gap.as_secs() / (24 * 3600);
+    let (after, until) = (jiff::Timestamp::UNIX_EPOCH, jiff::Timestamp::constant(366 * 24 * 3600, 0));
+    let gap = schedule.longest_gap(after, until, &TimeZone::UTC, &case.site.calendar);
+    let gap = gap.map(|(first, second)| second.timestamp().duration_since(first.timestamp()));
+    let days = gap.map_or(u64::MAX, |gap| u64::try_from(gap.as_hours() / 24).unwrap_or(0));
     if days >= GRACE_DAYS {
         note(FaultKind::GraceTooShort { days, grace_days: GRACE_DAYS });
     }

@@ -2,12 +2,14 @@
 //!
 //! [`key`] product keys, [`confirmation`] installation and confirmation IDs, [`strategy`] what a profile can ask for,
 //! [`licensing`] the licensing service as a trait, [`hook`] the loop *detect, act, re-read*, [`preview`] the same
-//! decision beforehand, [`exchange`] the table that brings confirmation IDs, [`codes`] what Windows' error codes mean. Numbers and sources: Microsoft's volume activation
+//! decision beforehand, [`exchange`] the table that brings confirmation IDs, [`codes`] what Windows' error codes mean,
+//! [`grace_plan`] whether a grace period lasts from clone to clone. Numbers and sources: Microsoft's volume activation
 //! documents, cited where a rule is used.
 
 pub mod codes;
 pub mod confirmation;
 pub mod exchange;
+pub mod grace_plan;
 pub mod hook;
 pub mod key;
 pub mod licensing;

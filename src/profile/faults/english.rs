@@ -5,6 +5,7 @@ use crate::activation::KeyKind;
 use crate::calendar::ScheduleError;
 use crate::calendar::school::{CalendarError, LONGEST_HOLIDAYS, MOST_HOLIDAYS};
 use crate::image::{FirmwareKind, KeyChannel};
+use crate::room::Language;
 
 /// What is wrong.
 pub(super) fn text(kind: &FaultKind) -> String {
@@ -134,9 +135,7 @@ pub(super) fn text(kind: &FaultKind) -> String {
         FaultKind::NotGeneralized { image, strategy } => {
             format!("the strategy `{strategy}` needs an image that is generalized; `{image}` is not")
         }
-        FaultKind::GraceTooShort { days, grace_days } => {
-            format!("up to {days} days pass between two clones, but the grace of this Windows is {grace_days} days")
-        }
+        FaultKind::GraceEnds(plan) => plan.text(Language::En),
         FaultKind::GraceWithoutSchedule { grace_days } => {
             format!(
                 "the grace of this Windows ends after {grace_days} days, and no schedule re-clones the room before that"
@@ -333,7 +332,7 @@ pub(super) fn advice(kind: &FaultKind) -> String {
                                              and say `generalized: true`"
                 .to_owned()
         }
-        FaultKind::GraceTooShort { .. } => "re-clone more often, or use another strategy".to_owned(),
+        FaultKind::GraceEnds(plan) => plan.advice(Language::En),
         FaultKind::GraceWithoutSchedule { .. } => {
             "add a `schedule`, or see to it that somebody re-clones in time".to_owned()
         }

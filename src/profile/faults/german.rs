@@ -5,6 +5,7 @@ use crate::activation::KeyKind;
 use crate::calendar::ScheduleError;
 use crate::calendar::school::{CalendarError, LONGEST_HOLIDAYS, MOST_HOLIDAYS};
 use crate::image::{FirmwareKind, KeyChannel};
+use crate::room::Language;
 
 /// A date as it is written in German.
 fn day(date: jiff::civil::Date) -> String {
@@ -145,11 +146,7 @@ pub(super) fn text(kind: &FaultKind) -> String {
         FaultKind::NotGeneralized { image, strategy } => {
             format!("die Strategie `{strategy}` braucht ein generalisiertes Image; `{image}` ist keines")
         }
-        FaultKind::GraceTooShort { days, grace_days } => {
-            format!(
-                "zwischen zwei Läufen liegen bis zu {days} Tage, die Karenzzeit dieses Windows ist {grace_days} Tage"
-            )
-        }
+        FaultKind::GraceEnds(plan) => plan.text(Language::De),
         FaultKind::GraceWithoutSchedule { grace_days } => {
             format!(
                 "die Karenzzeit dieses Windows endet nach {grace_days} Tagen, und kein Zeitplan klont den Raum vorher neu"
@@ -322,7 +319,7 @@ pub(super) fn advice(kind: &FaultKind) -> String {
         FaultKind::NotGeneralized { .. } => "am Muster-PC vor der Aufnahme `sysprep /generalize /oobe /shutdown` ausführen \
                                              und `generalized: true` eintragen"
             .to_owned(),
-        FaultKind::GraceTooShort { .. } => "öfter klonen oder eine andere Strategie wählen".to_owned(),
+        FaultKind::GraceEnds(plan) => plan.advice(Language::De),
         FaultKind::GraceWithoutSchedule { .. } => {
             "einen `schedule` eintragen oder dafür sorgen, dass jemand rechtzeitig klont".to_owned()
         }

@@ -1,12 +1,20 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::activation::grace_plan::{GraceRules, ImageGrace, plan};
+use crate::calendar::SchoolCalendar;
 
 fn name<T: std::str::FromStr>(text: &str) -> T
 where
     T::Err: std::fmt::Debug,
 {
     text.parse().expect("a name")
+}
+
+fn grace_plan() -> GracePlan {
+    let image = ImageGrace { build: Some(7601), generalized: Some(true), ..ImageGrace::default() };
+    let cloned = jiff::Timestamp::UNIX_EPOCH.to_zoned(jiff::tz::TimeZone::UTC);
+    plan(&GraceRules::of(&image, false).expect("rules"), &cloned, &[], &SchoolCalendar::default())
 }
 
 /// One fault of each kind.
@@ -78,7 +86,7 @@ fn samples() -> Vec<FaultKind> {
         FaultKind::GraceOnNewWindows { image: name("win11"), build: 26100 },
         FaultKind::GraceWithMak { image: name("win11") },
         FaultKind::NotGeneralized { image: name("win11"), strategy: "kms" },
-        FaultKind::GraceTooShort { days: 40, grace_days: 30 },
+        FaultKind::GraceEnds(Box::new(grace_plan())),
         FaultKind::GraceWithoutSchedule { grace_days: 30 },
         FaultKind::KmsChannel { image: name("win11"), channel: KeyChannel::Mak },
         FaultKind::KmsSkipRearm { image: name("win11") },
@@ -152,7 +160,7 @@ fn number(kind: &FaultKind) -> usize {
         FaultKind::GraceOnNewWindows { .. } => 57,
         FaultKind::GraceWithMak { .. } => 58,
         FaultKind::NotGeneralized { .. } => 59,
-        FaultKind::GraceTooShort { .. } => 60,
+        FaultKind::GraceEnds(_) => 60,
         FaultKind::GraceWithoutSchedule { .. } => 61,
         FaultKind::KmsChannel { .. } => 62,
         FaultKind::KmsSkipRearm { .. } => 63,

@@ -1,10 +1,10 @@
 //! Activation of a cloned Windows, only by the ways that Microsoft provides for.
 //!
-//! [`key`] product keys, [`confirmation`] installation and confirmation IDs, [`strategy`] what a profile can ask for,
-//! [`licensing`] the licensing service as a trait, [`hook`] the loop *detect, act, re-read*, [`preview`] the same
-//! decision beforehand, [`exchange`] the table that brings confirmation IDs, [`codes`] what Windows' error codes mean,
-//! [`grace_plan`] whether a grace period lasts from clone to clone. Numbers and sources: Microsoft's volume activation
-//! documents, cited where a rule is used.
+//! [`key`] product keys, [`ledger`] what may be spent with them, [`outlook`] how long they last, [`confirmation`]
+//! installation and confirmation IDs, [`strategy`] what a profile can ask for, [`licensing`] the licensing service as a trait,
+//! [`hook`] the loop *detect, act, re-read*, [`preview`] the same decision beforehand, [`exchange`] the table that brings
+//! confirmation IDs, [`codes`] what Windows' error codes mean, [`grace_plan`] whether a grace period lasts from clone to
+//! clone. Numbers and sources: Microsoft's volume activation documents, cited where a rule is used.
 
 pub mod codes;
 pub mod confirmation;
@@ -12,7 +12,9 @@ pub mod exchange;
 pub mod grace_plan;
 pub mod hook;
 pub mod key;
+pub mod ledger;
 pub mod licensing;
+pub mod outlook;
 pub mod preview;
 pub mod strategy;
 

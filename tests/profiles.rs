@@ -92,8 +92,18 @@ fn each_fault_is_shown_with_its_place_and_advice() {
 
 #[test]
 fn faults_speak_german_too() {
-    let names = ["many-faults-at-once", "grace-on-windows-11", "product-key", "unknown-field", "warning-few-kms-pcs"];
-    for name in names.into_iter().chain(["bad-calendar", "warning-grace-over-the-summer"]) {
+    for name in [
+        "many-faults-at-once",
+        "grace-on-windows-11",
+        "product-key",
+        "unknown-field",
+        "warning-few-kms-pcs",
+        "key-reserve-above-budget",
+        "key-budget-on-gvlk",
+        "key-kms-host",
+        "bad-calendar",
+        "warning-grace-over-the-summer",
+    ] {
         let dir = set(Some(name));
         with_snapshots(|| insta::assert_snapshot!(format!("{name}.de"), rendered(dir.path(), Language::De)));
     }

@@ -25,6 +25,10 @@ use crate::night::{Night, NightError, RunEvent};
 use crate::room::{ImageWish, Language, MachineName, RoomName, Selection};
 use crate::store::{Change, HookAttempt, MachineRun, Run, UnknownMachine};
 
+mod ledger;
+
+pub use ledger::{LedgerView, ReleaseRequest, ReleaseView};
+
 /// The largest table that may be imported, in bytes.
 const BODY_BYTES: usize = 4 << 20;
 
@@ -151,6 +155,7 @@ pub fn router(night: Arc<Night>, stop: CancellationToken) -> Router {
         .route("/v1/machines/{machine}/resolve", post(resolve))
         .route("/v1/activation/pending", get(pending))
         .route("/v1/activation/import", post(import))
+        .merge(ledger::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(Extension(stop))
         .with_state(night)

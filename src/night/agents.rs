@@ -10,6 +10,7 @@ use crate::job::plan::{HookAction, MachinePlan};
 use crate::job::state::{Event, FailureReason};
 use crate::job::{MachineState, RunId};
 use crate::packs::StoredImage;
+use crate::profile::faults::masking::mask;
 use crate::profile::model::Place;
 use crate::progress::{ImagingEvent, ImagingTotals};
 use crate::room::MachineName;
@@ -229,6 +230,7 @@ impl Night {
         index: u32,
         result: &HookResult,
     ) -> Result<(), NightError> {
+        let result = &masked(result);
         let json = serde_json::to_string(result).unwrap_or_default();
         self.store.finish_hook(attempt, &json)?;
         let plan = plan_of(&self.store.machine_run(run, machine)?)?;
@@ -280,4 +282,29 @@ pub(super) fn plan_of(machine_run: &MachineRun) -> Result<MachinePlan, NightErro
         machine: machine_run.machine.clone(),
         source,
     })
+}
+
+/// A result with the product keys in its free text masked: a command may repeat one, as `slmgr /ipk` does.
+fn masked(result: &HookResult) -> HookResult {
+    match result {
+        HookResult::Done { what } => HookResult::Done { what: mask(what).into_owned() },
+        HookResult::Failed { why } => HookResult::Failed { why: mask(why).into_owned() },
+        HookResult::Activation { report } => HookResult::Activation { report: report.clone() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_command_repeats_is_masked() {
+        let said = "Installed product key QWMBH-7TGXC-P4RDV-K9YFJ-3V66T successfully.".to_owned();
+        for result in [HookResult::Done { what: said.clone() }, HookResult::Failed { why: said.clone() }] {
+            let json = serde_json::to_string(&masked(&result)).expect("JSON");
+            assert!(json.contains("XXXXX-XXXXX") && !json.contains("QWMBH") && json.contains("successfully"), "{json}");
+        }
+        let harmless = HookResult::Done { what: "the printer is there".into() };
+        assert_eq!(masked(&harmless), harmless);
+    }
 }

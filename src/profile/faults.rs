@@ -202,6 +202,18 @@ pub enum FaultKind {
     BadPartialKey,
     /// A key without a source, or with several.
     KeySources { count: usize },
+    /// A KMS host's key among the keys of rooms.
+    HostKey,
+    /// A value for a key that is in the PC itself.
+    OemKeyValue,
+    /// The last five characters are those of a published key and the type says otherwise, or the reverse.
+    PublishedKey { kind: KeyKind },
+    /// A budget for a key whose activations nobody counts.
+    BudgetOnUncounted { field: &'static str, kind: KeyKind },
+    /// A reserve of nothing.
+    ReserveWithoutBudget,
+    /// A reserve that leaves nothing to spend.
+    ReserveAboveBudget { reserve: u32, budget: u32 },
     /// A command without a program.
     EmptyCommand,
     /// A hook of the site with the name of a shipped one.

@@ -120,12 +120,16 @@ pub enum NetworkMode {
 /// A product key by reference. The value never stands in a profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
-    /// MAK or GVLK.
+    /// What kind of key it is.
     pub kind: KeyKind,
     /// The edition that it is for, as Windows calls it.
     pub edition: Option<String>,
     /// Where the value comes from.
     pub source: KeySource,
+    /// How many activations may ever be spent with it; none sets no limit.
+    pub budget: Option<u32>,
+    /// How many of the budget stay untouched.
+    pub reserve: u32,
 }
 
 /// Where a product key's value comes from.
@@ -142,6 +146,8 @@ pub enum KeySource {
         /// The last five characters, as Windows shows them.
         partial: String,
     },
+    /// In the firmware of the PC itself, where Windows finds it. It is never read, stored or sent.
+    Firmware,
 }
 
 /// Where a hook runs.

@@ -308,13 +308,33 @@ pub struct ImageFields {
     pub firmware: Field<FirmwareKind>,
 }
 
-/// A product key by reference: exactly one of credential, file, environment and in_image.
+/// What `type` says of a product key. Read as a word, so that a KMS host's key is refused with its own reason.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct DeclaredKind(pub String);
+
+impl JsonSchema for DeclaredKind {
+    fn inline_schema() -> bool {
+        KeyKind::inline_schema()
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        KeyKind::schema_name()
+    }
+    fn schema_id() -> std::borrow::Cow<'static, str> {
+        KeyKind::schema_id()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        KeyKind::json_schema(generator)
+    }
+}
+
+/// A product key by reference: exactly one of credential, file, environment and in_image. An oem key needs none of them.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyFields {
-    /// mak (every activation counts) or gvlk (public, for KMS).
+    /// mak or retail (every activation counts), gvlk (public, for KMS and Active Directory), oem (the PC's own).
     #[serde(rename = "type")]
-    pub kind: Field<KeyKind>,
+    pub kind: Field<DeclaredKind>,
     /// The edition that it is for, as Windows calls it, such as Education.
     #[serde(default)]
     pub edition: Field<String>,
@@ -331,6 +351,13 @@ pub struct KeyFields {
     #[serde(default)]
     #[schemars(regex(pattern = "^[B-DF-HJKMNP-RTV-Y2346789]{5}$"))]
     pub in_image: Field<String>,
+    /// How many activations Klonwerk may ever spend with this key. Only for mak and retail keys. Without it the key itself
+    /// sets no limit; runs have their own.
+    #[serde(default)]
+    pub budget: Field<u32>,
+    /// How many activations of the budget are never touched: nothing is spent once no more than these are left.
+    #[serde(default)]
+    pub reserve: Field<u32>,
 }
 
 /// A command that is run on each PC after the clone.

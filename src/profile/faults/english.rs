@@ -2,6 +2,7 @@
 
 use super::{FaultKind, Found, MOST_FAULTS, Named, Shape};
 use crate::activation::KeyKind;
+use crate::activation::key::GVLK_PAGE;
 use crate::calendar::ScheduleError;
 use crate::calendar::school::{CalendarError, LONGEST_HOLIDAYS, MOST_HOLIDAYS};
 use crate::image::{FirmwareKind, KeyChannel};
@@ -66,6 +67,25 @@ pub(super) fn text(kind: &FaultKind) -> String {
         FaultKind::BadPartialKey => "these are not the last five characters of a product key".to_owned(),
         FaultKind::KeySources { count: 0 } => "nothing says where this key's value comes from".to_owned(),
         FaultKind::KeySources { count } => format!("this key's value would come from {count} places"),
+        FaultKind::HostKey => {
+            "this is the key of a KMS host; on a PC it would use up the host's few activations".to_owned()
+        }
+        FaultKind::OemKeyValue => {
+            "a PC's own key comes with the PC; here it would get a value from the server".to_owned()
+        }
+        FaultKind::PublishedKey { kind: KeyKind::Gvlk } => {
+            "no key that Microsoft publishes as GVLK ends like this".to_owned()
+        }
+        FaultKind::PublishedKey { kind } => {
+            format!("a key that ends like this is a published GVLK, not of type `{}`", kind.name())
+        }
+        FaultKind::BudgetOnUncounted { field, kind } => {
+            format!("`{field}` means nothing for a key of type `{}`; nobody counts its activations", kind.name())
+        }
+        FaultKind::ReserveWithoutBudget => "a reserve without a budget keeps nothing".to_owned(),
+        FaultKind::ReserveAboveBudget { reserve, budget } => {
+            format!("a reserve of {reserve} leaves nothing to spend of a budget of {budget}")
+        }
         FaultKind::EmptyCommand => "this command has no program".to_owned(),
         FaultKind::ShippedHookName { hook } => format!("`{hook}` is the name of a hook that comes with Klonwerk"),
 
@@ -253,6 +273,27 @@ pub(super) fn advice(kind: &FaultKind) -> String {
         FaultKind::KeySources { .. } => {
             "write exactly one of `credential`, `file`, `environment`, `in_image`".to_owned()
         }
+        FaultKind::HostKey => {
+            "take it out; it belongs on the KMS host alone. The PCs use `kms` with the GVLK of their image, which needs no \
+             entry here"
+                .to_owned()
+        }
+        FaultKind::OemKeyValue => {
+            "leave the source out; for Windows 7, `in_image` with the last five characters of the vendor's key".to_owned()
+        }
+        FaultKind::PublishedKey { kind: KeyKind::Gvlk } => {
+            format!("look at {GVLK_PAGE}; a key that is not there is a `mak` or `retail` key")
+        }
+        FaultKind::PublishedKey { .. } => "write `type: gvlk`, or the characters of the key that is meant".to_owned(),
+        FaultKind::BudgetOnUncounted { .. } => {
+            "leave `budget` and `reserve` out; they are for `mak` and `retail` keys".to_owned()
+        }
+        FaultKind::ReserveWithoutBudget => {
+            "add `budget`, the number of activations that may ever be spent with this key".to_owned()
+        }
+        FaultKind::ReserveAboveBudget { .. } => {
+            "write a reserve that is smaller than the budget; to spend nothing at all write `budget: 0` alone".to_owned()
+        }
         FaultKind::EmptyCommand => {
             "write program and arguments as a list, such as [powershell, -File, 'C:\\\\x.ps1']".to_owned()
         }
@@ -411,6 +452,8 @@ fn key_kind(kind: KeyKind) -> &'static str {
     match kind {
         KeyKind::Mak => "MAK",
         KeyKind::Gvlk => "GVLK",
+        KeyKind::Retail => "retail key",
+        KeyKind::Oem => "PC's own key",
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{FaultKind, Found, MOST_FAULTS, Named, Shape};
 use crate::activation::KeyKind;
+use crate::activation::key::GVLK_PAGE;
 use crate::calendar::ScheduleError;
 use crate::calendar::school::{CalendarError, LONGEST_HOLIDAYS, MOST_HOLIDAYS};
 use crate::image::{FirmwareKind, KeyChannel};
@@ -77,6 +78,27 @@ pub(super) fn text(kind: &FaultKind) -> String {
         FaultKind::BadPartialKey => "das sind nicht die letzten fünf Zeichen eines Produktschlüssels".to_owned(),
         FaultKind::KeySources { count: 0 } => "es steht nicht da, woher der Wert dieses Schlüssels kommt".to_owned(),
         FaultKind::KeySources { count } => format!("der Wert dieses Schlüssels käme von {count} Stellen"),
+        FaultKind::HostKey => {
+            "das ist der Schlüssel eines KMS-Hosts; auf einem PC würde er dessen wenige Aktivierungen verbrauchen"
+                .to_owned()
+        }
+        FaultKind::OemKeyValue => {
+            "der eigene Schlüssel eines PCs steckt im PC; hier bekäme er einen Wert vom Server".to_owned()
+        }
+        FaultKind::PublishedKey { kind: KeyKind::Gvlk } => {
+            "so endet kein Schlüssel, den Microsoft als GVLK veröffentlicht".to_owned()
+        }
+        FaultKind::PublishedKey { kind } => {
+            format!("so endet ein veröffentlichter GVLK, kein Schlüssel vom Typ `{}`", kind.name())
+        }
+        FaultKind::BudgetOnUncounted { field, kind } => format!(
+            "`{field}` hat bei einem Schlüssel vom Typ `{}` keinen Sinn; niemand zählt seine Aktivierungen",
+            kind.name()
+        ),
+        FaultKind::ReserveWithoutBudget => "eine Reserve ohne Budget hält nichts zurück".to_owned(),
+        FaultKind::ReserveAboveBudget { reserve, budget } => {
+            format!("eine Reserve von {reserve} lässt von einem Budget von {budget} nichts übrig")
+        }
         FaultKind::EmptyCommand => "dieser Befehl hat kein Programm".to_owned(),
         FaultKind::ShippedHookName { hook } => format!("`{hook}` heißt schon ein Hook, den Klonwerk mitbringt"),
 
@@ -250,6 +272,28 @@ pub(super) fn advice(kind: &FaultKind) -> String {
         FaultKind::KeySources { .. } => {
             "genau eines von `credential`, `file`, `environment`, `in_image` schreiben".to_owned()
         }
+        FaultKind::HostKey => "herausnehmen; er gehört allein auf den KMS-Host. Die PCs verwenden `kms` mit dem GVLK ihres \
+                               Images, der hier nicht stehen muss"
+            .to_owned(),
+        FaultKind::OemKeyValue => {
+            "die Quelle weglassen; bei Windows 7 `in_image` mit den letzten fünf Zeichen des Hersteller-Schlüssels"
+                .to_owned()
+        }
+        FaultKind::PublishedKey { kind: KeyKind::Gvlk } => {
+            format!("siehe {GVLK_PAGE}; was dort nicht steht, ist ein Schlüssel vom Typ `mak` oder `retail`")
+        }
+        FaultKind::PublishedKey { .. } => {
+            "`type: gvlk` schreiben, oder die Zeichen des Schlüssels, der gemeint ist".to_owned()
+        }
+        FaultKind::BudgetOnUncounted { .. } => {
+            "`budget` und `reserve` weglassen; sie gelten für Schlüssel vom Typ `mak` und `retail`".to_owned()
+        }
+        FaultKind::ReserveWithoutBudget => {
+            "`budget` ergänzen: wie viele Aktivierungen mit diesem Schlüssel je verbraucht werden dürfen".to_owned()
+        }
+        FaultKind::ReserveAboveBudget { .. } => {
+            "eine Reserve schreiben, die kleiner ist als das Budget; um nichts zu verbrauchen, nur `budget: 0`".to_owned()
+        }
         FaultKind::EmptyCommand => {
             "Programm und Argumente als Liste schreiben, etwa [powershell, -File, 'C:\\\\x.ps1']".to_owned()
         }
@@ -396,6 +440,8 @@ fn key_kind(kind: KeyKind) -> &'static str {
     match kind {
         KeyKind::Mak => "MAK",
         KeyKind::Gvlk => "GVLK",
+        KeyKind::Retail => "Einzelhandelsschlüssel",
+        KeyKind::Oem => "eigener Schlüssel des PCs",
     }
 }
 

@@ -94,6 +94,12 @@ fn samples() -> Vec<FaultKind> {
         FaultKind::UnknownFacts { image: name("win11"), strategy: "kms", field: "build" },
         FaultKind::SharedSids { image: name("win11"), build: 26100 },
         FaultKind::KmsFewMachines { count: 2 },
+        FaultKind::HostKey,
+        FaultKind::OemKeyValue,
+        FaultKind::PublishedKey { kind: KeyKind::Mak },
+        FaultKind::BudgetOnUncounted { field: "budget", kind: KeyKind::Gvlk },
+        FaultKind::ReserveWithoutBudget,
+        FaultKind::ReserveAboveBudget { reserve: 9, budget: 5 },
     ]
 }
 
@@ -168,11 +174,17 @@ fn number(kind: &FaultKind) -> usize {
         FaultKind::UnknownFacts { .. } => 65,
         FaultKind::SharedSids { .. } => 66,
         FaultKind::KmsFewMachines { .. } => 67,
-        FaultKind::Calendar(_) => 68,
+        FaultKind::HostKey => 68,
+        FaultKind::OemKeyValue => 69,
+        FaultKind::PublishedKey { .. } => 70,
+        FaultKind::BudgetOnUncounted { .. } => 71,
+        FaultKind::ReserveWithoutBudget => 72,
+        FaultKind::ReserveAboveBudget { .. } => 73,
+        FaultKind::Calendar(_) => 74,
     }
 }
 
-const KINDS: usize = 69;
+const KINDS: usize = 75;
 
 #[test]
 fn every_kind_speaks_both_languages() {

@@ -26,6 +26,7 @@ use crate::store::{NewMachineRun, NewRun, Store, StoreError};
 
 pub mod agents;
 pub mod directory;
+pub mod exchange;
 pub mod facts;
 pub mod hooks;
 pub mod key_values;

@@ -101,6 +101,8 @@ fn faults_speak_german_too() {
         "key-reserve-above-budget",
         "key-budget-on-gvlk",
         "key-kms-host",
+        "bad-calendar",
+        "warning-grace-over-the-summer",
     ] {
         let dir = set(Some(name));
         with_snapshots(|| insta::assert_snapshot!(format!("{name}.de"), rendered(dir.path(), Language::De)));

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::activation::ledger::Spend;
-use crate::calendar::Schedule;
+use crate::calendar::{Schedule, SchoolCalendar};
 use crate::room::Language;
 
 /// Nobody plans a school's keys further ahead; what lasts longer lasts.
@@ -76,6 +76,7 @@ pub fn outlook(
     rooms: &[SpendingRoom<'_>],
     now: Timestamp,
     zone: &TimeZone,
+    calendar: &SchoolCalendar,
 ) -> Outlook {
     let Some(left) = left else { return Outlook::NoBudget };
     if left == 0 {
@@ -84,7 +85,7 @@ pub fn outlook(
     let all: Vec<Timestamp> = spends.iter().map(|spend| spend.at).collect();
     let by_hand: Vec<Timestamp> = spends.iter().filter(|spend| spend.run.is_none()).map(|spend| spend.at).collect();
     let past = Pace::of(&all, now).and_then(|pace| pace.reaches(left, now));
-    let plan = planned(left, Pace::of(&by_hand, now), rooms, now, zone);
+    let plan = planned(left, Pace::of(&by_hand, now), rooms, now, zone, calendar);
     let end = now.checked_add(SignedDuration::from_hours(YEARS * 366 * 24)).unwrap_or(Timestamp::MAX);
     match past.into_iter().chain(plan).min().filter(|at| *at <= end) {
         Some(at) => Outlook::UsedUp { on: at.to_zoned(zone.clone()).date() },
@@ -125,10 +126,11 @@ fn planned(
     rooms: &[SpendingRoom<'_>],
     now: Timestamp,
     zone: &TimeZone,
+    calendar: &SchoolCalendar,
 ) -> Option<Timestamp> {
     let end = now.checked_add(SignedDuration::from_hours(YEARS * 366 * 24)).unwrap_or(Timestamp::MAX);
     let next_of = |room: &SpendingRoom<'_>, after: Timestamp| {
-        room.schedule.next_after(after, zone).map(|at| at.timestamp()).filter(|at| *at <= end && *at > after)
+        room.schedule.next(after, zone, calendar).map(|at| at.timestamp()).filter(|at| *at <= end && *at > after)
     };
     let mut rooms: Vec<(&SpendingRoom<'_>, Timestamp)> = rooms
         .iter()
@@ -194,7 +196,7 @@ mod tests {
     fn the_schedule_tells_the_day() {
         let schedule = weekly();
         let rooms = [SpendingRoom { schedule: &schedule, per_run: 15 }];
-        let at = |left| outlook(left, &[], &rooms, now(), &berlin());
+        let at = |left| outlook(left, &[], &rooms, now(), &berlin(), &SchoolCalendar::default());
         assert_eq!(at(None), Outlook::NoBudget);
         assert_eq!(at(Some(0)), Outlook::Already);
         // Tuesday; the next run is on Saturday, 28 November.
@@ -203,7 +205,7 @@ mod tests {
         assert_eq!(at(Some(16)), on(2026, 12, 5));
         assert_eq!(at(Some(45)), on(2026, 12, 12));
         assert_eq!(at(Some(15 * 52 * 12)), Outlook::Never);
-        assert_eq!(outlook(Some(40), &[], &[], now(), &berlin()), Outlook::Never);
+        assert_eq!(outlook(Some(40), &[], &[], now(), &berlin(), &SchoolCalendar::default()), Outlook::Never);
     }
 
     #[test]
@@ -215,33 +217,33 @@ mod tests {
             SpendingRoom { schedule: &nightly, per_run: 0 },
         ];
         // 25, 26, 27 and 28 November: 8 in the nights, 15 on Saturday, and one more night.
-        assert_eq!(outlook(Some(23), &[], &rooms, now(), &berlin()), on(2026, 11, 28));
-        assert_eq!(outlook(Some(24), &[], &rooms, now(), &berlin()), on(2026, 11, 29));
+        assert_eq!(outlook(Some(23), &[], &rooms, now(), &berlin(), &SchoolCalendar::default()), on(2026, 11, 28));
+        assert_eq!(outlook(Some(24), &[], &rooms, now(), &berlin(), &SchoolCalendar::default()), on(2026, 11, 29));
     }
 
     #[test]
     fn without_a_schedule_the_past_tells() {
         // Ten in the last hundred days: the next ten in a hundred days more.
         let spends: Vec<Spend> = (1..=10).map(|n| days_ago(10 * n, None)).collect();
-        assert_eq!(outlook(Some(10), &spends, &[], now(), &berlin()), on(2027, 3, 4));
+        assert_eq!(outlook(Some(10), &spends, &[], now(), &berlin(), &SchoolCalendar::default()), on(2027, 3, 4));
         // One evening's work is not taken for a habit.
         let spends: Vec<Spend> = (0..28).map(|_| days_ago(1, None)).collect();
-        assert_eq!(outlook(Some(28), &spends, &[], now(), &berlin()), on(2026, 12, 22));
+        assert_eq!(outlook(Some(28), &spends, &[], now(), &berlin(), &SchoolCalendar::default()), on(2026, 12, 22));
         // What was long ago does not count.
-        assert_eq!(outlook(Some(28), &[days_ago(400, None)], &[], now(), &berlin()), Outlook::Never);
+        assert_eq!(outlook(Some(28), &[days_ago(400, None)], &[], now(), &berlin(), &SchoolCalendar::default()), Outlook::Never);
     }
 
     #[test]
     fn what_people_spend_beside_the_runs_counts() {
         let schedule = weekly();
         let rooms = [SpendingRoom { schedule: &schedule, per_run: 1 }];
-        let alone = outlook(Some(10), &[], &rooms, now(), &berlin());
+        let alone = outlook(Some(10), &[], &rooms, now(), &berlin(), &SchoolCalendar::default());
         assert_eq!(alone, on(2027, 1, 30));
         let by_hand: Vec<Spend> = (0..28).map(|_| days_ago(28, None)).collect();
-        assert_eq!(outlook(Some(10), &by_hand, &rooms, now(), &berlin()), on(2026, 12, 3));
+        assert_eq!(outlook(Some(10), &by_hand, &rooms, now(), &berlin(), &SchoolCalendar::default()), on(2026, 12, 3));
         // What runs spent before is in the schedule already; it only counts by itself.
         let by_runs: Vec<Spend> = (0..4).map(|week| days_ago(7 * week, Some(1))).collect();
-        assert_eq!(outlook(Some(10), &by_runs, &rooms, now(), &berlin()), alone);
+        assert_eq!(outlook(Some(10), &by_runs, &rooms, now(), &berlin(), &SchoolCalendar::default()), alone);
     }
 
     #[test]
@@ -277,7 +279,7 @@ mod tests {
             let spends: Vec<Spend> = spends.into_iter().map(|(days, run)| days_ago(days, run)).collect();
             let (first, second) = (weekly(), Schedule::new("every night at 02:00", None, None).expect("a schedule"));
             let schedule = if nightly { &second } else { &first };
-            let end = |left, rooms: &[SpendingRoom<'_>]| rank(outlook(Some(left), &spends, rooms, now(), &berlin()));
+            let end = |left, rooms: &[SpendingRoom<'_>]| rank(outlook(Some(left), &spends, rooms, now(), &berlin(), &SchoolCalendar::default()));
             let rooms = [SpendingRoom { schedule, per_run: pcs }];
             let larger = [SpendingRoom { schedule, per_run: pcs + more_pcs }];
             let two = [rooms[0], SpendingRoom { schedule: &first, per_run: more_pcs }];
@@ -294,7 +296,7 @@ mod tests {
             let spend = Spend { at: Timestamp::from_second(at).expect("in range"), run: None };
             let rooms = [SpendingRoom { schedule: &schedule, per_run }];
             for now in [now(), Timestamp::MIN, Timestamp::MAX] {
-                outlook(Some(left), &[spend], &rooms, now, &TimeZone::UTC).text(Language::De);
+                outlook(Some(left), &[spend], &rooms, now, &TimeZone::UTC, &SchoolCalendar::default()).text(Language::De);
             }
         }
     }

@@ -234,6 +234,9 @@ pub struct ConfirmationWanted {
     pub installation_id: InstallationId,
     /// The product it belongs to.
     pub product: ProductRef,
+    /// `ProductKeyID` of the product's key, which an ActivationWs server asks for beside the installation ID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extended_product_id: Option<String>,
 }
 
 /// Tells that Windows refused a stored pair.

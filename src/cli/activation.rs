@@ -6,6 +6,8 @@ use crate::cli::ask::Asker;
 use crate::cli::output::Output;
 use crate::cli::place::Place;
 
+mod export;
+mod forget;
 mod import;
 mod ledger;
 mod pending;
@@ -22,7 +24,9 @@ pub(super) struct ActivationArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     Pending(pending::PendingArgs),
+    Export(export::ExportArgs),
     Import(import::ImportArgs),
+    Forget(forget::ForgetArgs),
     Ledger(ledger::LedgerArgs),
 }
 
@@ -30,7 +34,9 @@ enum Command {
 pub(super) fn run(args: &ActivationArgs, to: &mut Output<'_>) -> anyhow::Result<bool> {
     match &args.command {
         Command::Pending(command) => pending::run(command, &asker(args, to)?, to),
+        Command::Export(command) => export::run(command, &asker(args, to)?, to),
         Command::Import(command) => import::run(command, &asker(args, to)?, to),
+        Command::Forget(command) => forget::run(command, &asker(args, to)?, to),
         Command::Ledger(command) => ledger::run(command, &asker(args, to)?, to),
     }
 }

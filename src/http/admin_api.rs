@@ -17,21 +17,22 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::agent_api::{Problem, ask, parse};
-use crate::activation::exchange::{ExchangeRow, Separator, write_csv};
 use crate::activation::hardware::HardwareFacts;
 use crate::job::intent::NewIntent;
 use crate::job::plan::Plan;
 use crate::job::{IntentKind, RunId};
 use crate::night::{Night, NightError, RunEvent};
-use crate::room::{ImageWish, Language, MachineName, RoomName, Selection};
+use crate::room::{ImageWish, MachineName, RoomName, Selection};
 use crate::store::{Change, HookAttempt, MachineRun, Run, UnknownMachine};
 
+/// The longest question, in bytes.
+const BODY_BYTES: usize = 1 << 20;
+
+mod activation_api;
 mod ledger;
 
+pub use activation_api::{FaultView, ForgetRequest, Forgotten, ForgottenRow, ImportView};
 pub use ledger::{LedgerView, ReleaseRequest, ReleaseView};
-
-/// The largest table that may be imported, in bytes.
-const BODY_BYTES: usize = 4 << 20;
 
 /// How long a re-clone that was asked for by hand may still begin on a PC, unless it says otherwise.
 pub const ASKED_WINDOW: Duration = Duration::from_secs(3600);
@@ -110,17 +111,6 @@ pub struct Status {
     pub unknown_machines: usize,
 }
 
-/// What an import did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImportView {
-    /// Confirmation IDs stored.
-    pub stored: usize,
-    /// Rows that were refused, for people.
-    pub refused: Vec<String>,
-    /// Remarks, for people.
-    pub warnings: Vec<String>,
-}
-
 #[derive(Debug, Default, Deserialize)]
 struct PlanQuery {
     /// Names, separated by commas.
@@ -131,12 +121,6 @@ struct PlanQuery {
     /// Another image than the room's own.
     #[serde(default)]
     image: Option<ImageWish>,
-}
-
-#[derive(Debug, Deserialize)]
-struct LanguageQuery {
-    #[serde(default)]
-    lang: Language,
 }
 
 /// The routes.
@@ -155,10 +139,9 @@ pub fn router(night: Arc<Night>, stop: CancellationToken) -> Router {
         .route("/v1/machines/{machine}/hardware", get(hardware))
         .route("/v1/machines/{machine}/token", post(token))
         .route("/v1/machines/{machine}/resolve", post(resolve))
-        .route("/v1/activation/pending", get(pending))
-        .route("/v1/activation/import", post(import))
         .merge(ledger::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .merge(activation_api::routes())
         .layer(Extension(stop))
         .with_state(night)
 }
@@ -294,45 +277,6 @@ async fn resolve(State(night): State<Arc<Night>>, Path(machine): Path<String>) -
     let machine: MachineName =
         machine.parse().map_err(|e: crate::room::RoomError| Problem::bad_request(e.to_string()))?;
     Ok(Json(RunStarted { run: ask(night, move |night| night.resolve(&machine)).await? }))
-}
-
-async fn pending(
-    State(night): State<Arc<Night>>,
-    Query(query): Query<LanguageQuery>,
-) -> Result<impl IntoResponse, Problem> {
-    let text = ask(night, move |night| {
-        let rows: Vec<ExchangeRow> = night
-            .store()
-            .pending_list()?
-            .into_iter()
-            .map(|row| ExchangeRow {
-                machine: row.machine,
-                product: row.product,
-                iid: row.iid,
-                cid: None,
-                title: String::new(),
-            })
-            .collect();
-        Ok(write_csv(&rows, Separator::for_language(query.lang)))
-    });
-    Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], text.await?))
-}
-
-async fn import(
-    State(night): State<Arc<Night>>,
-    Query(query): Query<LanguageQuery>,
-    body: Bytes,
-) -> Answer<ImportView> {
-    let text = String::from_utf8(body.to_vec()).map_err(|_| Problem::bad_request("the table is not UTF-8 text"))?;
-    let view = ask(night, move |night| {
-        let result = night.import_confirmations(&text)?;
-        Ok(ImportView {
-            stored: result.accepted.len(),
-            refused: result.refused.iter().map(|fault| fault.text(query.lang)).collect(),
-            warnings: result.warnings.iter().map(|fault| fault.text(query.lang)).collect(),
-        })
-    });
-    Ok(Json(view.await?))
 }
 
 /// What happens from now on, one JSON object a line.

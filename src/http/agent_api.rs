@@ -60,6 +60,10 @@ impl Problem {
     pub(super) fn bad_request(why: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, why: why.into() }
     }
+
+    pub(super) fn too_large(why: impl Into<String>) -> Self {
+        Self { status: StatusCode::PAYLOAD_TOO_LARGE, why: why.into() }
+    }
 }
 
 impl IntoResponse for Problem {

@@ -83,7 +83,8 @@ impl Night {
             Some(Key { kind, .. }) if kind.counts() => {
                 let spends = self.store.spends(&name, partial)?;
                 let rooms = spending_rooms(profiles, &name);
-                Some(outlook(remaining, &spends, &rooms, self.now(), &profiles.site.zone()))
+                let site = &profiles.site;
+                Some(outlook(remaining, &spends, &rooms, self.now(), &site.zone(), &site.calendar))
             }
             _ => None,
         };

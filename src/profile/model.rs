@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::activation::{KeyKind, Strategy};
-use crate::calendar::Schedule;
+use crate::calendar::{Schedule, SchoolCalendar};
 use crate::image::{FirmwareKind, WindowsFacts};
 use crate::room::{HookName, ImageName, ImageWish, KeyName, Language, Mac, MachineName, MachineUuid, RoomName};
 
@@ -80,6 +80,8 @@ pub struct Site {
     pub network: NetworkMode,
     /// The school's time zone, an IANA name such as `Europe/Berlin`.
     pub time_zone: String,
+    /// On which days there are lessons.
+    pub calendar: SchoolCalendar,
     /// The images that rooms may name, and what the administrator says of them.
     pub images: BTreeMap<ImageName, WindowsFacts>,
     /// The product keys that rooms may name.

@@ -17,6 +17,7 @@ use crate::activation::{KeyKind, Strategy};
 use crate::image::WindowsFacts;
 use crate::room::{Language, Mac, MachineName, MachineUuid, RoomName};
 
+mod calendar;
 mod room;
 mod suitability;
 
@@ -98,6 +99,7 @@ fn site(file: &SiteFile, recorder: &Recorder) -> (Site, Listed) {
         server: server.unwrap_or_else(stand_in_server),
         network: file.network.value.unwrap_or(NetworkMode::Proxy),
         time_zone: zone.map(|(name, at)| time_zone(name, at, recorder)).unwrap_or_default(),
+        calendar: optional(&file.calendar).map(|(fields, _)| calendar::calendar(fields, recorder)).unwrap_or_default(),
         images: named(&file.images, Named::Image, &mut listed.images, recorder, |fields, _| image(fields, recorder)),
         keys: named(&file.keys, Named::Key, &mut listed.keys, recorder, |fields, at| key(fields, at, recorder)),
         hooks: named(&file.hooks, Named::Hook, &mut listed.hooks, recorder, |fields, at| hook(fields, at, recorder)),

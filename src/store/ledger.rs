@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rusqlite::{Row, params};
 use serde::{Deserialize, Serialize};
 
-use super::row::{instant, instant_or_none, limit, number, sql, text, text_or_none};
+use super::row::{Scope, instant, instant_or_none, limit, number, sql, text, text_or_none};
 use super::{Store, StoreError};
 use crate::activation::codes::Code;
 use crate::activation::ledger::Spend;
@@ -126,6 +126,15 @@ pub struct AuditEntry {
     pub machine: Option<MachineName>,
 }
 
+/// Writes a line into the audit log, together with what it tells of.
+pub(super) fn audit(scope: &Scope<'_>, who: &str, what: &str, machine: Option<&MachineName>) -> rusqlite::Result<()> {
+    scope.tx.execute(
+        "INSERT INTO audit (at, who, what, machine) VALUES (?1, ?2, ?3, ?4)",
+        params![scope.now.as_microsecond(), who, what, machine.map(MachineName::as_str)],
+    )?;
+    Ok(())
+}
+
 impl EntryKind {
     fn of(row: &Row<'_>, column: usize) -> rusqlite::Result<Self> {
         Ok(match row.get_ref(column)?.as_str()? {
@@ -223,7 +232,8 @@ impl Store {
     pub fn ledger(&self, key: &KeyName, partial_key: &str) -> Result<LedgerSums, StoreError> {
         let key = names(key, partial_key);
         self.read("read the ledger", move |scope| {
-            let query = "SELECT coalesce(sum(imports), 0) FROM confirmation WHERE partial_key = ?1";
+            let query = "SELECT coalesce(sum(imports), 0) FROM (SELECT partial_key, imports FROM confirmation
+                         UNION ALL SELECT partial_key, imports FROM forgotten) WHERE partial_key = ?1";
             let cids_imported = scope.tx.query_row(query, [&key[1]], |row| number(row, 0))?;
             let asked_only = scope.tx.query_row(
                 "SELECT count(DISTINCT iid) FROM ledger
@@ -329,13 +339,7 @@ impl Store {
     /// Writes a line into the audit log: before a key or confirmation ID is released, and for every act of a person.
     pub fn audit(&self, who: &str, what: &str, machine: Option<&MachineName>) -> Result<(), StoreError> {
         let (who, what, machine) = (who.to_owned(), what.to_owned(), machine.cloned());
-        self.write("write the audit log", move |scope| {
-            scope.tx.execute(
-                "INSERT INTO audit (at, who, what, machine) VALUES (?1, ?2, ?3, ?4)",
-                params![scope.now.as_microsecond(), who, what, machine.as_ref().map(MachineName::as_str)],
-            )?;
-            Ok(())
-        })
+        self.write("write the audit log", move |scope| Ok(audit(scope, &who, &what, machine.as_ref())?))
     }
 
     /// The newest lines of the audit log, newest first.

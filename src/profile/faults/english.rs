@@ -4,7 +4,9 @@ use super::{FaultKind, Found, MOST_FAULTS, Named, Shape};
 use crate::activation::KeyKind;
 use crate::activation::key::GVLK_PAGE;
 use crate::calendar::ScheduleError;
+use crate::calendar::school::{CalendarError, LONGEST_HOLIDAYS, MOST_HOLIDAYS};
 use crate::image::{FirmwareKind, KeyChannel};
+use crate::room::Language;
 
 /// What is wrong.
 pub(super) fn text(kind: &FaultKind) -> String {
@@ -87,6 +89,20 @@ pub(super) fn text(kind: &FaultKind) -> String {
         FaultKind::EmptyCommand => "this command has no program".to_owned(),
         FaultKind::ShippedHookName { hook } => format!("`{hook}` is the name of a hook that comes with Klonwerk"),
 
+        FaultKind::Calendar(error) => match error {
+            CalendarError::NoDate { text } => format!("`{text}` is not a date"),
+            CalendarError::Reversed { from, to } => format!("these holidays end on {to}, before they begin on {from}"),
+            CalendarError::TooLong { days } => {
+                format!("these holidays last {days} days; no holidays last more than {LONGEST_HOLIDAYS}")
+            }
+            CalendarError::TooMany { count } => {
+                format!("{count} entries are listed; a calendar has at most {MOST_HOLIDAYS}")
+            }
+            CalendarError::NoSchoolDay => {
+                "no day of the week is a school day; there would be no school night".to_owned()
+            }
+        },
+
         FaultKind::Schedule(error) => match error {
             ScheduleError::NotUnderstood { text } => format!("`{text}` is not a schedule"),
             ScheduleError::NoSuchTime { text } => format!("`{text}` is not a time of day"),
@@ -139,9 +155,7 @@ pub(super) fn text(kind: &FaultKind) -> String {
         FaultKind::NotGeneralized { image, strategy } => {
             format!("the strategy `{strategy}` needs an image that is generalized; `{image}` is not")
         }
-        FaultKind::GraceTooShort { days, grace_days } => {
-            format!("up to {days} days pass between two clones, but the grace of this Windows is {grace_days} days")
-        }
+        FaultKind::GraceEnds(plan) => plan.text(Language::En),
         FaultKind::GraceWithoutSchedule { grace_days } => {
             format!(
                 "the grace of this Windows ends after {grace_days} days, and no schedule re-clones the room before that"
@@ -285,6 +299,18 @@ pub(super) fn advice(kind: &FaultKind) -> String {
         }
         FaultKind::ShippedHookName { .. } => "give your hook another name".to_owned(),
 
+        FaultKind::Calendar(error) => match error {
+            CalendarError::NoDate { .. } => "write year, month and day, such as 2026-12-24".to_owned(),
+            CalendarError::Reversed { .. } => {
+                "`from` is the first day without lessons, `to` the last one; correct one of them".to_owned()
+            }
+            CalendarError::TooLong { .. } => "check the year of `to`".to_owned(),
+            CalendarError::TooMany { .. } => "remove those of past years".to_owned(),
+            CalendarError::NoSchoolDay => {
+                "list the days with lessons, or leave `school_days` out for Monday to Friday".to_owned()
+            }
+        },
+
         FaultKind::Schedule(error) => match error {
             ScheduleError::NotUnderstood { .. } => {
                 "write `every night at 02:00`, `every school night at 02:00`, `on monday \
@@ -347,7 +373,7 @@ pub(super) fn advice(kind: &FaultKind) -> String {
                                              and say `generalized: true`"
                 .to_owned()
         }
-        FaultKind::GraceTooShort { .. } => "re-clone more often, or use another strategy".to_owned(),
+        FaultKind::GraceEnds(plan) => plan.advice(Language::En),
         FaultKind::GraceWithoutSchedule { .. } => {
             "add a `schedule`, or see to it that somebody re-clones in time".to_owned()
         }

@@ -4,7 +4,14 @@ use super::{FaultKind, Found, MOST_FAULTS, Named, Shape};
 use crate::activation::KeyKind;
 use crate::activation::key::GVLK_PAGE;
 use crate::calendar::ScheduleError;
+use crate::calendar::school::{CalendarError, LONGEST_HOLIDAYS, MOST_HOLIDAYS};
 use crate::image::{FirmwareKind, KeyChannel};
+use crate::room::Language;
+
+/// A date as it is written in German.
+fn day(date: jiff::civil::Date) -> String {
+    date.strftime("%d.%m.%Y").to_string()
+}
 
 /// What is wrong.
 pub(super) fn text(kind: &FaultKind) -> String {
@@ -95,6 +102,20 @@ pub(super) fn text(kind: &FaultKind) -> String {
         FaultKind::EmptyCommand => "dieser Befehl hat kein Programm".to_owned(),
         FaultKind::ShippedHookName { hook } => format!("`{hook}` heißt schon ein Hook, den Klonwerk mitbringt"),
 
+        FaultKind::Calendar(error) => match error {
+            CalendarError::NoDate { text } => format!("`{text}` ist kein Datum"),
+            CalendarError::Reversed { from, to } => {
+                format!("diese Ferien enden am {}, bevor sie am {} beginnen", day(*to), day(*from))
+            }
+            CalendarError::TooLong { days } => {
+                format!("diese Ferien dauern {days} Tage; keine Ferien dauern länger als {LONGEST_HOLIDAYS}")
+            }
+            CalendarError::TooMany { count } => {
+                format!("hier stehen {count} Einträge; ein Kalender hat höchstens {MOST_HOLIDAYS}")
+            }
+            CalendarError::NoSchoolDay => "kein Wochentag ist ein Schultag; es gäbe keine Schulnacht".to_owned(),
+        },
+
         FaultKind::Schedule(error) => match error {
             ScheduleError::NotUnderstood { text } => format!("`{text}` ist kein Zeitplan"),
             ScheduleError::NoSuchTime { text } => format!("`{text}` ist keine Uhrzeit"),
@@ -147,11 +168,7 @@ pub(super) fn text(kind: &FaultKind) -> String {
         FaultKind::NotGeneralized { image, strategy } => {
             format!("die Strategie `{strategy}` braucht ein generalisiertes Image; `{image}` ist keines")
         }
-        FaultKind::GraceTooShort { days, grace_days } => {
-            format!(
-                "zwischen zwei Läufen liegen bis zu {days} Tage, die Karenzzeit dieses Windows ist {grace_days} Tage"
-            )
-        }
+        FaultKind::GraceEnds(plan) => plan.text(Language::De),
         FaultKind::GraceWithoutSchedule { grace_days } => {
             format!(
                 "die Karenzzeit dieses Windows endet nach {grace_days} Tagen, und kein Zeitplan klont den Raum vorher neu"
@@ -282,6 +299,18 @@ pub(super) fn advice(kind: &FaultKind) -> String {
         }
         FaultKind::ShippedHookName { .. } => "den eigenen Hook anders nennen".to_owned(),
 
+        FaultKind::Calendar(error) => match error {
+        CalendarError::NoDate { .. } => "Jahr, Monat und Tag schreiben, etwa 2026-12-24".to_owned(),
+        CalendarError::Reversed { .. } => {
+            "`from` ist der erste Tag ohne Unterricht, `to` der letzte; einen von beiden berichtigen".to_owned()
+        }
+        CalendarError::TooLong { .. } => "das Jahr bei `to` prüfen".to_owned(),
+        CalendarError::TooMany { .. } => "die Einträge vergangener Jahre entfernen".to_owned(),
+        CalendarError::NoSchoolDay => {
+            "die Tage mit Unterricht aufzählen, oder `school_days` weglassen für Montag bis Freitag".to_owned()
+        }
+        },
+
         FaultKind::Schedule(error) => match error {
             ScheduleError::NotUnderstood { .. } => "`jede Nacht um 02:00`, `jede Schulnacht um 02:00`, `montags und \
                                                     donnerstags um 02:00` oder einen Cron-Ausdruck mit fünf Feldern schreiben"
@@ -334,7 +363,7 @@ pub(super) fn advice(kind: &FaultKind) -> String {
         FaultKind::NotGeneralized { .. } => "am Muster-PC vor der Aufnahme `sysprep /generalize /oobe /shutdown` ausführen \
                                              und `generalized: true` eintragen"
             .to_owned(),
-        FaultKind::GraceTooShort { .. } => "öfter klonen oder eine andere Strategie wählen".to_owned(),
+        FaultKind::GraceEnds(plan) => plan.advice(Language::De),
         FaultKind::GraceWithoutSchedule { .. } => {
             "einen `schedule` eintragen oder dafür sorgen, dass jemand rechtzeitig klont".to_owned()
         }

@@ -2,7 +2,7 @@
 //!
 //! [`key`] product keys, [`confirmation`] installation and confirmation IDs, [`strategy`] what a profile can ask for,
 //! [`licensing`] the licensing service as a trait, [`hook`] the loop *detect, act, re-read*, [`preview`] the same
-//! decision beforehand, [`exchange`] the table that brings confirmation IDs, [`codes`] what Windows' error codes mean. Numbers and sources: Microsoft's volume activation
+//! decision beforehand, [`exchange`] the table that brings confirmation IDs, [`kms`] what a KMS host's count is and who shares an ID, [`codes`] what Windows' error codes mean. Numbers and sources: Microsoft's volume activation
 //! documents, cited where a rule is used.
 
 pub mod codes;
@@ -10,6 +10,7 @@ pub mod confirmation;
 pub mod exchange;
 pub mod hook;
 pub mod key;
+pub mod kms;
 pub mod licensing;
 pub mod preview;
 pub mod strategy;

@@ -23,6 +23,8 @@ pub mod image;
 #[cfg(target_os = "linux")]
 mod image_options;
 #[cfg(target_os = "linux")]
+mod kms;
+#[cfg(target_os = "linux")]
 mod machines;
 mod man;
 mod output;
@@ -99,6 +101,9 @@ enum Command {
     /// Carry installation IDs out and confirmation IDs in.
     #[cfg(target_os = "linux")]
     Activation(activation::ActivationArgs),
+    /// Check whether PCs find their KMS host, print its DNS record, show its count.
+    #[cfg(target_os = "linux")]
+    Kms(kms::KmsArgs),
     /// Capture, list, show, verify and clean up images.
     #[cfg(target_os = "linux")]
     Image(image_options::ImageOptions),
@@ -193,6 +198,8 @@ fn run(
         Command::Machines(args) => machines::run(&args, to),
         #[cfg(target_os = "linux")]
         Command::Activation(args) => activation::run(&args, to),
+        #[cfg(target_os = "linux")]
+        Command::Kms(args) => kms::run(&args, to),
         #[cfg(target_os = "linux")]
         Command::Agent(args) => agent::run(&args, said, to),
     }

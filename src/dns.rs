@@ -44,6 +44,12 @@ impl DnsName {
         Self(text.strip_suffix('.').unwrap_or(&text).to_owned())
     }
 
+    /// A name that a packet may hold although nobody may ask for it.
+    #[cfg(test)]
+    pub(crate) fn from_packet(text: &str) -> Self {
+        Self(text.trim_end_matches('.').to_owned())
+    }
+
     /// The text form.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -73,9 +79,7 @@ impl DnsName {
 
     /// Whether it is `other` or lies below it.
     pub fn is_within(&self, other: &DnsName) -> bool {
-        other.is_root()
-            || self == other
-            || self.0.strip_suffix(&other.0).is_some_and(|rest| rest.ends_with('.'))
+        other.is_root() || self == other || self.0.strip_suffix(&other.0).is_some_and(|rest| rest.ends_with('.'))
     }
 }
 
@@ -126,7 +130,10 @@ mod tests {
         let name: DnsName = "KMS.Schule.example.".parse().unwrap();
         assert_eq!(name.as_str(), "kms.schule.example");
         assert_eq!(name.parent().unwrap().as_str(), "schule.example");
-        assert_eq!("_vlmcs._tcp".parse::<DnsName>().unwrap().below(&name).unwrap().as_str(), "_vlmcs._tcp.kms.schule.example");
+        assert_eq!(
+            "_vlmcs._tcp".parse::<DnsName>().unwrap().below(&name).unwrap().as_str(),
+            "_vlmcs._tcp.kms.schule.example"
+        );
         for text in ["", ".", "a..b", "schüle.de", "a b", "-a.de", "1.2.3", "a\u{1b}[2J"] {
             assert!(matches!(text.parse::<DnsName>(), Err(NameError::NotAName(_))), "{text:?}");
         }

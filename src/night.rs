@@ -29,6 +29,7 @@ pub mod directory;
 pub mod facts;
 pub mod hooks;
 pub mod key_values;
+mod kms;
 
 /// How many events a slow listener may lag behind before it loses some.
 const EVENTS: usize = 4096;

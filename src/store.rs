@@ -19,6 +19,7 @@ use crate::room::MachineName;
 mod confirmations;
 mod intents;
 mod ledger;
+mod licensing;
 mod row;
 mod runs;
 mod schema;
@@ -32,6 +33,7 @@ pub use confirmations::{
     StoredConfirmation,
 };
 pub use ledger::{AttemptKind, AuditEntry, LedgerId, LedgerSums};
+pub use licensing::{LicensingReport, SharedMachineId};
 pub use runs::{Change, MachineRun, NewMachineRun, NewRun, Run};
 pub use seal::{KeyError, StoreKey};
 pub use sessions::{AttemptId, HookAttempt, Session, SessionStanding, TokenHash};

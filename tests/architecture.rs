@@ -98,7 +98,13 @@ fn forbidden_arrows_are_seen() {
 
 #[test]
 fn only_its_own_part_knows_a_library() {
-    let owners = [("rusqlite", "store"), ("axum", "http"), ("serde_saphyr", "profile"), ("clap", "cli"), ("hickory_proto", "dns")];
+    let owners = [
+        ("rusqlite", "store"),
+        ("axum", "http"),
+        ("serde_saphyr", "profile"),
+        ("clap", "cli"),
+        ("hickory_proto", "dns"),
+    ];
     let mut wrong = Vec::new();
     for (module, files) in modules() {
         for file in files {

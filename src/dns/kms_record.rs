@@ -65,9 +65,9 @@ pub fn comment(form: Form, domain: &DnsName, host: &DnsName, language: Language)
         (Form::Dnsmasq, Language::De) => format!(
             "# in eine Datei wie /etc/dnsmasq.d/kms.conf, dann dnsmasq neu starten; {host} braucht dort auch eine Adresse (host-record)"
         ),
-        (Form::Windows, Language::En) => format!(
-            "# in PowerShell on the DNS server, as an administrator; {host} needs an A or AAAA record as well"
-        ),
+        (Form::Windows, Language::En) => {
+            format!("# in PowerShell on the DNS server, as an administrator; {host} needs an A or AAAA record as well")
+        }
         (Form::Windows, Language::De) => format!(
             "# in der PowerShell des DNS-Servers, als Administrator; {host} braucht auch einen A- oder AAAA-Eintrag"
         ),

@@ -181,7 +181,9 @@ impl Lookup {
 
     /// A packet came from `from`. What is no answer of the server that was asked changes nothing.
     pub fn heard(&mut self, from: SocketAddr, over: Transport, bytes: &[u8]) {
-        let Some(asked) = self.asked.as_mut().filter(|asked| asked.server == from && asked.over == over) else { return };
+        let Some(asked) = self.asked.as_mut().filter(|asked| asked.server == from && asked.over == over) else {
+            return;
+        };
         let answer = match read(&asked.question, bytes) {
             Ok(answer) => answer,
             Err(NoAnswer::Damaged) => {

@@ -202,7 +202,8 @@ fn judge(
     loop {
         let name = aliases.last().unwrap_or(&question.name);
         let of_name = || {
-            let own = |record: &&WireRecord| record.dns_class == DNSClass::IN && DnsName::from_wire(&record.name) == *name;
+            let own =
+                |record: &&WireRecord| record.dns_class == DNSClass::IN && DnsName::from_wire(&record.name) == *name;
             answers.iter().filter(own)
         };
         let records: Vec<Record> =

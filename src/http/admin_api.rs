@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::agent_api::{Problem, ask, parse};
 use crate::activation::exchange::{ExchangeRow, Separator, write_csv};
+use crate::activation::kms::Overview;
 use crate::job::intent::NewIntent;
 use crate::job::plan::Plan;
 use crate::job::{IntentKind, RunId};
@@ -151,6 +152,7 @@ pub fn router(night: Arc<Night>, stop: CancellationToken) -> Router {
         .route("/v1/machines/{machine}/resolve", post(resolve))
         .route("/v1/activation/pending", get(pending))
         .route("/v1/activation/import", post(import))
+        .route("/v1/kms", get(kms))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(Extension(stop))
         .with_state(night)
@@ -297,6 +299,10 @@ async fn pending(
         Ok(write_csv(&rows, Separator::for_language(query.lang)))
     });
     Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], text.await?))
+}
+
+async fn kms(State(night): State<Arc<Night>>) -> Answer<Overview> {
+    Ok(Json(ask(night, |night| night.kms_overview()).await?))
 }
 
 async fn import(

@@ -15,7 +15,12 @@ use super::seal::Seal;
 const APPLICATION_ID: i64 = 0x4b4c_4f4e;
 
 /// The numbered steps; the number of the last one is the version that this program knows. Published ones never change.
-const MIGRATIONS: &[&str] = &[include_str!("schema/001.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/001.sql"),
+    include_str!("schema/002.sql"),
+    include_str!("schema/003.sql"),
+    include_str!("schema/004.sql"),
+];
 
 const KEY_CHECK: &[&str] = &["setting", "sealed", "key-check"];
 const KEY_CHECK_TEXT: &[u8] = b"this key opens this store";

@@ -69,7 +69,8 @@ fn a_question_is_the_packet_of_the_rfc() {
 #[test]
 fn an_answer_gives_its_records() {
     let packet = Packet::new(OK, [1, 2, 0, 0]).asked("_VLMCS._tcp.Schule.example", SRV);
-    let packet = packet.record(&TO_QUESTION, SRV, &srv("KMS.schule.example")).record(&labels("other.example"), SRV, &srv("x.y"));
+    let packet =
+        packet.record(&TO_QUESTION, SRV, &srv("KMS.schule.example")).record(&labels("other.example"), SRV, &srv("x.y"));
     let target = "kms.schule.example".parse().unwrap();
     let record = Record::Srv(Srv { priority: 0, weight: 0, port: 1688, target });
     assert_eq!(read(&question(), &packet.0), Ok(Answer::Found { records: vec![record], aliases: vec![] }));
@@ -77,10 +78,11 @@ fn an_answer_gives_its_records() {
 
 #[test]
 fn aliases_are_followed_but_not_in_circles() {
-    let found = Packet::new(OK, [1, 2, 0, 0])
-        .asked(NAME, SRV)
-        .record(&TO_QUESTION, CNAME, &labels("a.x"))
-        .record(&labels("A.x"), SRV, &srv("kms.x"));
+    let found = Packet::new(OK, [1, 2, 0, 0]).asked(NAME, SRV).record(&TO_QUESTION, CNAME, &labels("a.x")).record(
+        &labels("A.x"),
+        SRV,
+        &srv("kms.x"),
+    );
     match read(&question(), &found.0) {
         Ok(Answer::Found { records, aliases }) => {
             assert_eq!((records.len(), aliases), (1, vec!["a.x".parse().unwrap()]));
@@ -89,10 +91,11 @@ fn aliases_are_followed_but_not_in_circles() {
     }
     let open = Packet::new(OK, [1, 1, 0, 0]).asked(NAME, SRV).record(&TO_QUESTION, CNAME, &labels("a.x"));
     assert_eq!(read(&question(), &open.0), Ok(Answer::Alias { aliases: vec!["a.x".parse().unwrap()] }));
-    let circle = Packet::new(OK, [1, 2, 0, 0])
-        .asked(NAME, SRV)
-        .record(&TO_QUESTION, CNAME, &labels("a.x"))
-        .record(&labels("a.x"), CNAME, &TO_QUESTION);
+    let circle = Packet::new(OK, [1, 2, 0, 0]).asked(NAME, SRV).record(&TO_QUESTION, CNAME, &labels("a.x")).record(
+        &labels("a.x"),
+        CNAME,
+        &TO_QUESTION,
+    );
     assert_eq!(read(&question(), &circle.0), Ok(Answer::AliasLoop));
     let mut endless = Packet::new(OK, [1, 20, 0, 0]).asked(NAME, SRV).record(&TO_QUESTION, CNAME, &labels("a0.x"));
     for i in 0..19 {
@@ -104,7 +107,8 @@ fn aliases_are_followed_but_not_in_circles() {
 #[test]
 fn nothing_there_has_several_meanings() {
     let zone = Some("schule.example".parse().unwrap());
-    let with_soa = |flags| Packet::new(flags, [1, 0, 1, 0]).asked(NAME, SRV).record(&labels("schule.example"), SOA, &soa());
+    let with_soa =
+        |flags| Packet::new(flags, [1, 0, 1, 0]).asked(NAME, SRV).record(&labels("schule.example"), SOA, &soa());
     let none = vec![];
     assert_eq!(
         read(&question(), &with_soa(0x8183).0),

@@ -26,6 +26,8 @@ pub mod image;
 #[cfg(target_os = "linux")]
 mod image_options;
 #[cfg(target_os = "linux")]
+mod kms;
+#[cfg(target_os = "linux")]
 mod machines;
 mod man;
 mod output;
@@ -107,6 +109,9 @@ enum Command {
         after_help = "Ends with 0 only if the table has every code.\n\nExamples:\n  klonwerk explain 0xC004F074\n  klonwerk explain --lang de -- -1073418184\n  klonwerk explain 'Fehler: 0xC004F074 Der Softwarelizenzierungsdienst …'\n  klonwerk explain --list"
     )]
     Explain(explain::ExplainArgs),
+    /// Check whether PCs find their KMS host, print its DNS record, show its count.
+    #[cfg(target_os = "linux")]
+    Kms(kms::KmsArgs),
     /// Capture, list, show, verify and clean up images.
     #[cfg(target_os = "linux")]
     Image(image_options::ImageOptions),
@@ -202,6 +207,8 @@ fn run(
         Command::Machines(args) => machines::run(&args, to),
         #[cfg(target_os = "linux")]
         Command::Activation(args) => activation::run(&args, to),
+        #[cfg(target_os = "linux")]
+        Command::Kms(args) => kms::run(&args, to),
         #[cfg(target_os = "linux")]
         Command::Agent(args) => agent::run(&args, said, to),
     }

@@ -30,6 +30,7 @@ pub mod exchange;
 pub mod facts;
 pub mod hooks;
 pub mod key_values;
+mod kms;
 pub mod ledger;
 pub mod refusal;
 

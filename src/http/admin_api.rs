@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::agent_api::{Problem, ask, parse};
 use crate::activation::hardware::HardwareFacts;
+use crate::activation::kms::Overview;
 use crate::job::intent::NewIntent;
 use crate::job::plan::Plan;
 use crate::job::{IntentKind, RunId};
@@ -140,6 +141,7 @@ pub fn router(night: Arc<Night>, stop: CancellationToken) -> Router {
         .route("/v1/machines/{machine}/token", post(token))
         .route("/v1/machines/{machine}/resolve", post(resolve))
         .merge(ledger::routes())
+        .route("/v1/kms", get(kms))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .merge(activation_api::routes())
         .layer(Extension(stop))
@@ -277,6 +279,10 @@ async fn resolve(State(night): State<Arc<Night>>, Path(machine): Path<String>) -
     let machine: MachineName =
         machine.parse().map_err(|e: crate::room::RoomError| Problem::bad_request(e.to_string()))?;
     Ok(Json(RunStarted { run: ask(night, move |night| night.resolve(&machine)).await? }))
+}
+
+async fn kms(State(night): State<Arc<Night>>) -> Answer<Overview> {
+    Ok(Json(ask(night, |night| night.kms_overview()).await?))
 }
 
 /// What happens from now on, one JSON object a line.

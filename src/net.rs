@@ -4,5 +4,7 @@
 //! rehearsals, on the loopback interface.
 
 pub mod interfaces;
+pub mod kms;
+pub mod resolver;
 pub mod udp;
 pub mod wake;

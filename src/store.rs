@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use rusqlite::TransactionBehavior;
 
+use crate::activation::ledger::ReservationId;
 use crate::clock::Clock;
 use crate::job::{Epoch, IntentId, MachineState, RunId};
 use crate::room::MachineName;
@@ -19,6 +20,7 @@ use crate::room::MachineName;
 mod confirmations;
 mod intents;
 mod ledger;
+mod licensing;
 mod row;
 mod runs;
 mod schema;
@@ -31,7 +33,8 @@ pub use confirmations::{
     Asked, ConfirmationChange, ConfirmationState, ConfirmationSummary, Imported, SharedInstallationId,
     StoredConfirmation,
 };
-pub use ledger::{AttemptKind, AuditEntry, LedgerId, LedgerSums};
+pub use ledger::{AttemptKind, AuditEntry, EntryKind, EntryState, Hold, LedgerEntry, LedgerId, LedgerSums};
+pub use licensing::{LicensingReport, SharedMachineId};
 pub use runs::{Change, MachineRun, NewMachineRun, NewRun, Run};
 pub use seal::{KeyError, StoreKey};
 pub use sessions::{AttemptId, HookAttempt, Session, SessionStanding, TokenHash};
@@ -166,6 +169,9 @@ pub enum StoreError {
     /// There is no such attempt.
     #[error("there is no hook attempt {0}")]
     NoSuchAttempt(AttemptId),
+    /// There is no such reservation.
+    #[error("there is no reservation {} in the ledger", .0.0)]
+    NoSuchReservation(ReservationId),
     /// Another result was recorded for the attempt before.
     #[error("hook attempt {0} has another result already, which stands; begin a new attempt")]
     AttemptFinished(AttemptId),

@@ -9,6 +9,7 @@ use crate::cli::place::Place;
 mod export;
 mod forget;
 mod import;
+mod ledger;
 mod pending;
 
 /// `klonwerk activation …`
@@ -26,6 +27,7 @@ enum Command {
     Export(export::ExportArgs),
     Import(import::ImportArgs),
     Forget(forget::ForgetArgs),
+    Ledger(ledger::LedgerArgs),
 }
 
 /// Runs `klonwerk activation`; tells whether the subcommand reached what it was started for.
@@ -35,6 +37,7 @@ pub(super) fn run(args: &ActivationArgs, to: &mut Output<'_>) -> anyhow::Result<
         Command::Export(command) => export::run(command, &asker(args, to)?, to),
         Command::Import(command) => import::run(command, &asker(args, to)?, to),
         Command::Forget(command) => forget::run(command, &asker(args, to)?, to),
+        Command::Ledger(command) => ledger::run(command, &asker(args, to)?, to),
     }
 }
 

@@ -77,7 +77,7 @@ impl From<NightError> for Problem {
         let status = match &error {
             NightError::NoSession => StatusCode::UNAUTHORIZED,
             NightError::NotBooted { .. } | NightError::Stranger(_) => StatusCode::FORBIDDEN,
-            NightError::NoRoom { .. } | NightError::NoHook { .. } => StatusCode::NOT_FOUND,
+            NightError::NoRoom { .. } | NightError::NoHook { .. } | NightError::NoKey { .. } => StatusCode::NOT_FOUND,
             NightError::Held(_) | NightError::NotHeld(_) | NightError::Refused(_) => StatusCode::CONFLICT,
             NightError::Expired(_) | NightError::TooLate => StatusCode::GONE,
             NightError::Plan(_)

@@ -1,4 +1,5 @@
 //! `klonwerk kms` in a real network: a real name server with the record that we printed, and a host behind it.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 #![expect(
     clippy::print_stdout,
     reason = "a lab that is skipped says so, and the host speaks to the test by its output"

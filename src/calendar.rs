@@ -1,8 +1,12 @@
 //! When a room is re-cloned by itself.
 //!
-//! A profile says it as a cron expression or in plain words ([`plain`]); both end as a [`Schedule`], which tells the next
-//! start in the school's time zone. Time and zone are handed in. What croner documents for changes of the clock holds:
-//! a start that falls into the hour that is skipped happens right after it, one in the hour that comes twice happens once.
+//! A profile says it as a cron expression or in plain words ([`plain`]); both end as a [`Schedule`], which tells its
+//! starts in the school's time zone and by the school's calendar ([`school`]). Time, zone and calendar are handed in.
+//!
+//! Starts are times on the clock at the wall. In the two nights in which that clock is changed:
+//! - a start at a time that is skipped happens at the first instant after the gap;
+//! - a start at a time that comes twice happens the first time;
+//! - starts that would fall together happen once.
 
 use std::time::Duration;
 
@@ -14,6 +18,11 @@ use jiff::{Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 
 pub mod plain;
+pub mod school;
+mod starts;
+
+pub use school::SchoolCalendar;
+pub use starts::Starts;
 
 /// How long after its start a run may still begin on a PC, unless the profile says otherwise.
 pub const DEFAULT_WINDOW: Duration = Duration::from_secs(4 * 3600);
@@ -30,6 +39,17 @@ const LEAST_PERIOD: Duration = Duration::from_secs(3600);
 /// How many starts are looked at when a schedule is checked: more than a year of daily ones.
 const LOOK_AHEAD: usize = 400;
 
+/// Which of the nights that a cron expression gives are meant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Nights {
+    /// All of them, holidays or not.
+    #[default]
+    All,
+    /// Those that end on a school day.
+    School,
+}
+
 /// A checked schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
@@ -37,6 +57,9 @@ pub struct Schedule {
     pub text: String,
     /// The same as a cron expression, in the site's time zone.
     pub cron: String,
+    /// Which of its nights are meant.
+    #[serde(default)]
+    pub nights: Nights,
     /// How long after its start a run may still begin on a PC; later intents expire.
     pub window: Duration,
     /// When the room must be ready.
@@ -106,11 +129,9 @@ impl Schedule {
     /// When `when` is not understood, never happens, or does not go together with the window and `ready_by`.
     pub fn new(when: &str, window: Option<Duration>, ready_by: Option<Time>) -> Result<Self, ScheduleError> {
         let text = when.trim().to_owned();
-        let (cron, expression) = match plain::cron(&text)? {
-            Some(expression) => (parse(&expression), expression),
-            None => (parse(&text), text.split_whitespace().collect::<Vec<_>>().join(" ")),
-        };
-        let Some(cron) = cron else {
+        let (expression, nights) =
+            plain::cron(&text)?.unwrap_or_else(|| (text.split_whitespace().collect::<Vec<_>>().join(" "), Nights::All));
+        let Some(cron) = parse(&expression) else {
             return Err(if looks_like_cron(&text) {
                 ScheduleError::BadCron { text }
             } else {
@@ -143,12 +164,45 @@ impl Schedule {
                 longest_window = longest_window.min(lead);
             }
         }
-        Ok(Self { text, cron: expression, window: window.unwrap_or(longest_window), ready_by })
+        Ok(Self { text, cron: expression, nights, window: window.unwrap_or(longest_window), ready_by })
     }
 
-    /// The first start after `now`, in the school's time zone. None only where the calendar ends.
-    pub fn next_after(&self, now: Timestamp, zone: &TimeZone) -> Option<Zoned> {
-        parse(&self.cron)?.find_next_occurrence(&now.to_zoned(zone.clone()), false).ok()
+    /// The first start after `now`, in the school's time zone. A start at this very moment has begun. None only where
+    /// the calendar ends.
+    pub fn next(&self, now: Timestamp, zone: &TimeZone, calendar: &SchoolCalendar) -> Option<Zoned> {
+        self.starts(now, zone, calendar).next()
+    }
+
+    /// All starts after `now`, one after the other.
+    pub fn starts<'a>(&self, now: Timestamp, zone: &'a TimeZone, calendar: &'a SchoolCalendar) -> Starts<'a> {
+        Starts::new(self, now, zone, calendar)
+    }
+
+    /// The starts after `after`, up to and with `until`.
+    pub fn runs_between(
+        &self,
+        after: Timestamp,
+        until: Timestamp,
+        zone: &TimeZone,
+        calendar: &SchoolCalendar,
+    ) -> Vec<Zoned> {
+        self.starts(after, zone, calendar).take_while(|start| start.timestamp() <= until).collect()
+    }
+
+    /// The two starts within a time that lie furthest apart, for what must happen again in time. None where there are no
+    /// two.
+    pub fn longest_gap(
+        &self,
+        after: Timestamp,
+        until: Timestamp,
+        zone: &TimeZone,
+        calendar: &SchoolCalendar,
+    ) -> Option<(Zoned, Zoned)> {
+        let runs = self.runs_between(after, until, zone, calendar);
+        let pairs = runs.iter().zip(runs.iter().skip(1));
+        // The first of several that are alike, which `max_by_key` would not give.
+        let longest = pairs.rev().max_by_key(|(first, second)| between(first.timestamp(), second.timestamp()))?;
+        Some((longest.0.clone(), longest.1.clone()))
     }
 
     /// Until when PCs may begin a run that started at `start`.
@@ -161,22 +215,6 @@ impl Schedule {
         let ready_by = self.ready_by?;
         let date = if ready_by > start.time() { start.date() } else { start.date().tomorrow().ok()? };
         start.time_zone().to_zoned(date.to_datetime(ready_by)).ok()
-    }
-
-    /// The longest time between two starts within the year after `now`, for what must happen again in time.
-    pub fn longest_gap(&self, now: Timestamp, zone: &TimeZone) -> Option<Duration> {
-        let cron = parse(&self.cron)?;
-        let year = Duration::from_secs(366 * 24 * 3600);
-        let mut last = now;
-        let mut longest = Duration::ZERO;
-        while between(now, last) < year {
-            let next = cron.find_next_occurrence(&last.to_zoned(zone.clone()), false).ok()?.timestamp();
-            if last > now {
-                longest = longest.max(between(last, next));
-            }
-            last = next;
-        }
-        Some(longest)
     }
 }
 

@@ -21,15 +21,18 @@ use crate::job::{Intent, IntentId, IntentKind, MachineState, RunId};
 use crate::packs::{ImageStore, PackError};
 use crate::profile::{Profiles, Room};
 use crate::progress::ImagingEvent;
-use crate::room::{ImageWish, MachineName, RoomName};
+use crate::room::{ImageWish, KeyName, MachineName, RoomName};
 use crate::store::{NewMachineRun, NewRun, Store, StoreError};
 
 pub mod agents;
 pub mod directory;
+pub mod exchange;
 pub mod facts;
 pub mod hooks;
 pub mod key_values;
 mod kms;
+pub mod ledger;
+pub mod refusal;
 
 /// How many events a slow listener may lag behind before it loses some.
 const EVENTS: usize = 4096;
@@ -110,6 +113,14 @@ pub enum NightError {
         /// The hook's place.
         index: u32,
     },
+    /// There is no such key.
+    #[error("neither the profiles nor the ledger know a key {key}; the keys are: {}", key_names(.known))]
+    NoKey {
+        /// What was asked for.
+        key: KeyName,
+        /// The keys that there are.
+        known: Vec<KeyName>,
+    },
     /// A product key cannot be had.
     #[error(transparent)]
     Key(#[from] key_values::KeyValueError),
@@ -123,6 +134,11 @@ impl NightError {
     pub fn no_room(room: &RoomName, profiles: &Profiles) -> Self {
         Self::NoRoom { room: room.clone(), known: profiles.rooms.keys().cloned().collect() }
     }
+}
+
+fn key_names(keys: &[KeyName]) -> String {
+    let names: Vec<&str> = keys.iter().map(KeyName::as_str).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 fn names(rooms: &[RoomName]) -> String {

@@ -6,7 +6,24 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// A value that cannot be printed: `Debug` shows a mask, there is no `Display`, and its memory is wiped when dropped.
 ///
-/// Whoever needs the value writes [`Secret::expose`], which is easy to search for.
+/// Whoever needs the value writes [`Secret::expose`], which is easy to search for:
+/// ```
+/// # use klonwerk::secret::Secret;
+/// let secret = Secret::new(String::from("hush"));
+/// let text = format!("{}", secret.expose());
+/// let json = serde_json::to_string(secret.expose());
+/// ```
+/// The same without it does not compile, neither as a text nor as JSON:
+/// ```compile_fail,E0277
+/// # use klonwerk::secret::Secret;
+/// let secret = Secret::new(String::from("hush"));
+/// let text = format!("{}", secret);
+/// ```
+/// ```compile_fail,E0277
+/// # use klonwerk::secret::Secret;
+/// let secret = Secret::new(String::from("hush"));
+/// let json = serde_json::to_string(&secret);
+/// ```
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Secret<T: Zeroize>(T);
 

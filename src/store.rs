@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use rusqlite::TransactionBehavior;
 
+use crate::activation::ledger::ReservationId;
 use crate::clock::Clock;
 use crate::job::{Epoch, IntentId, MachineState, RunId};
 use crate::room::MachineName;
@@ -32,7 +33,7 @@ pub use confirmations::{
     Asked, ConfirmationChange, ConfirmationState, ConfirmationSummary, Imported, SharedInstallationId,
     StoredConfirmation,
 };
-pub use ledger::{AttemptKind, AuditEntry, LedgerId, LedgerSums};
+pub use ledger::{AttemptKind, AuditEntry, EntryKind, EntryState, Hold, LedgerEntry, LedgerId, LedgerSums};
 pub use licensing::{LicensingReport, SharedMachineId};
 pub use runs::{Change, MachineRun, NewMachineRun, NewRun, Run};
 pub use seal::{KeyError, StoreKey};
@@ -168,6 +169,9 @@ pub enum StoreError {
     /// There is no such attempt.
     #[error("there is no hook attempt {0}")]
     NoSuchAttempt(AttemptId),
+    /// There is no such reservation.
+    #[error("there is no reservation {} in the ledger", .0.0)]
+    NoSuchReservation(ReservationId),
     /// Another result was recorded for the attempt before.
     #[error("hook attempt {0} has another result already, which stands; begin a new attempt")]
     AttemptFinished(AttemptId),

@@ -106,7 +106,7 @@ fn changed_hardware_makes_a_pair_stale_and_a_dock_does_not() {
     };
     let row = import();
 
-    let docked = Hardware { board: "board 1".into(), extras: "dock".into() };
+    let docked = Hardware::new("board 1").with_extras("dock");
     let (report, pc) = night_on(&world, &image, &order, &store, 1, &docked);
     assert_ne!(pc.installation_id().expect("a key"), row.iid, "another installation ID");
     assert_eq!(report.outcome, Outcome::Activated, "the stored pair is tolerated");

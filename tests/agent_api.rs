@@ -94,8 +94,13 @@ fn status(error: ClientError) -> u16 {
 fn agents_without_rights_are_refused_with_a_reason() {
     let bench = Bench::new();
     let client = bench.client();
-    let hello =
-        |mac: &str| CheckIn { mac: mac.parse().expect("mac"), uuid: None, token: None, version: "test".to_owned() };
+    let hello = |mac: &str| CheckIn {
+        mac: mac.parse().expect("mac"),
+        uuid: None,
+        token: None,
+        version: "test".to_owned(),
+        hardware: None,
+    };
     assert_eq!(status(client.check_in(&hello("52:54:00:00:00:99")).expect_err("a stranger")), 403);
     let failed = ImagingReport::Failed { reason: "x".to_owned() };
     assert_eq!(status(client.report(&failed).expect_err("no token")), 401);
@@ -138,13 +143,14 @@ fn bad_bodies_get_a_clear_error_and_change_nothing() {
     assert!(bench.post("/v1/nothing", "{}").starts_with("HTTP/1.1 404"));
     let huge = format!(
         "POST /v1/activation/import HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{}",
-        9 << 20,
-        "x".repeat(5 << 20)
+        17 << 20,
+        "x".repeat(1 << 10)
     );
-    assert!(!bench.local(huge.as_bytes()).starts_with("HTTP/1.1 2"));
+    assert!(bench.local(huge.as_bytes()).starts_with("HTTP/1.1 413"));
     let not_text =
-        b"POST /v1/activation/import HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n\xff\xfe";
-    assert!(bench.local(not_text).starts_with("HTTP/1.1 400"));
+        b"POST /v1/activation/import HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n\xff\xc0";
+    let refused = bench.local(not_text);
+    assert!(refused.contains("\"refused_whole\":true") && refused.contains("\"no-column\""), "{refused}");
     assert!(bench.server().night.store().runs(10).expect("runs").is_empty());
 }
 

@@ -5,6 +5,8 @@
 
 #[path = "cli/cloning.rs"]
 mod cloning;
+#[path = "cli/ledger.rs"]
+mod ledger;
 #[path = "cli/planning.rs"]
 mod planning;
 #[path = "cli/school.rs"]

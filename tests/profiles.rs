@@ -92,7 +92,18 @@ fn each_fault_is_shown_with_its_place_and_advice() {
 
 #[test]
 fn faults_speak_german_too() {
-    for name in ["many-faults-at-once", "grace-on-windows-11", "product-key", "unknown-field", "warning-few-kms-pcs"] {
+    for name in [
+        "many-faults-at-once",
+        "grace-on-windows-11",
+        "product-key",
+        "unknown-field",
+        "warning-few-kms-pcs",
+        "key-reserve-above-budget",
+        "key-budget-on-gvlk",
+        "key-kms-host",
+        "bad-calendar",
+        "warning-grace-over-the-summer",
+    ] {
         let dir = set(Some(name));
         with_snapshots(|| insta::assert_snapshot!(format!("{name}.de"), rendered(dir.path(), Language::De)));
     }
@@ -181,6 +192,18 @@ fn a_thousand_faults_are_counted() {
     let faults = load(dir.path()).expect_err("faults");
     assert_eq!((faults.list().len(), faults.more()), (MOST_FAULTS, 1000 - MOST_FAULTS));
     assert!(faults.render(Language::En).trim_end().ends_with("correct the first 200 and check again"));
+}
+
+#[test]
+fn an_image_names_the_vendor_of_its_windows() {
+    let dir = set(None);
+    let site = dir.path().join("site.yaml");
+    let text = fs::read_to_string(&site).expect("site.yaml");
+    let with = text.replace("win7: { build: 7601,", "win7: { build: 7601, oem_vendor: DELL,");
+    fs::write(&site, with).expect("written");
+    let images = load(dir.path()).expect("profiles").site.images;
+    let vendors: Vec<_> = images.iter().map(|(name, facts)| (name.as_str(), facts.oem_vendor.as_deref())).collect();
+    assert_eq!(vendors, [("volume", None), ("win11", None), ("win7", Some("DELL"))]);
 }
 
 #[test]

@@ -256,6 +256,9 @@ fn no_key_and_no_confirmation_id_is_logged_told_or_stored_in_clear() {
         "/v1/runs/2/machines/R1-01",
         "/v1/runs/2/machines/R1-02",
         "/v1/activation/pending?lang=de",
+        "/v1/activation/ledger",
+        "/v1/activation/ledger/mak-room",
+        "/v1/activation/ledger/mak-file",
     ] {
         wanted.must_not_be_in(path, &ask(&socket, path));
     }

@@ -11,6 +11,8 @@ mod confirmations;
 mod file;
 #[path = "store/kill.rs"]
 mod kill;
+#[path = "store/reservations.rs"]
+mod reservations;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -82,6 +82,25 @@ impl From<InstallationId> for String {
 }
 
 /// Microsoft's answer to an installation ID: 48 digits, confidential.
+///
+/// It shows itself only where somebody writes [`ConfirmationId::expose`]:
+/// ```
+/// # use klonwerk::activation::confirmation::ConfirmationId;
+/// let cid = ConfirmationId::parse(&"0".repeat(48)).unwrap();
+/// let text = format!("{}", cid.expose());
+/// let json = serde_json::to_string(cid.expose());
+/// ```
+/// The same without it does not compile, neither as a text nor as JSON:
+/// ```compile_fail,E0277
+/// # use klonwerk::activation::confirmation::ConfirmationId;
+/// let cid = ConfirmationId::parse(&"0".repeat(48)).unwrap();
+/// let text = format!("{}", cid);
+/// ```
+/// ```compile_fail,E0277
+/// # use klonwerk::activation::confirmation::ConfirmationId;
+/// let cid = ConfirmationId::parse(&"0".repeat(48)).unwrap();
+/// let json = serde_json::to_string(&cid);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfirmationId(Secret<String>);
 

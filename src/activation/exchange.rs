@@ -7,12 +7,20 @@
 use crate::activation::confirmation::{ConfirmationId, InstallationId, ProductRef};
 use crate::room::{Language, MachineName};
 
+mod candidate;
 mod csv;
+mod encoding;
+mod export;
 mod fault;
 mod read;
+mod table;
+mod vamt;
+mod xml;
 
-pub use fault::{Column, RowFault, Why};
-pub use read::{ConfirmationRow, ImportResult, KnownInstallation, read_confirmations};
+pub use encoding::Encoding;
+pub use export::{Export, ExportFormat, NotPossible, PendingRow, export, product_title};
+pub use fault::{Column, Position, RowFault, Why};
+pub use read::{ConfirmationRow, Form, ImportResult, KnownInstallation, MOST_BYTES, read_confirmations};
 
 /// What separates the columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,23 +80,6 @@ pub fn write_csv(rows: &[ExchangeRow], separator: Separator) -> String {
         let fields: Vec<String> = fields.iter().map(|field| csv::quote(field)).collect();
         text.push_str(&fields.join(&separator.to_string()));
         text.push_str("\r\n");
-    }
-    text
-}
-
-/// The installation IDs for the telephone or Microsoft's portal: one block for each PC, nine numbered groups.
-pub fn text_block(rows: &[ExchangeRow], language: Language) -> String {
-    let (product, key) = match language {
-        Language::En => ("product", "key ending in"),
-        Language::De => ("Produkt", "Schlüssel mit dem Ende"),
-    };
-    let mut text = String::new();
-    for row in rows {
-        text.push_str(&format!("{}\n  {product}: {}, {key} {}\n", row.machine, row.title, row.product.partial_key));
-        for (i, group) in row.iid.groups().enumerate() {
-            text.push_str(&format!("  {}: {group}\n", i + 1));
-        }
-        text.push('\n');
     }
     text
 }

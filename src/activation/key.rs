@@ -1,4 +1,6 @@
 //! Product keys: their kinds, their form, and a type that never shows more than the last five characters.
+//!
+//! [`published`] holds the keys that Microsoft publishes for KMS clients, the only ones that are no secret.
 
 use std::fmt;
 
@@ -8,7 +10,12 @@ use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
-/// The kinds of key that a room can use.
+mod published;
+
+pub use published::{GVLK_PAGE, OFFICE_GVLK_PAGE, gvlk, is_gvlk, is_published};
+
+/// The kinds of key that a room can use. A KMS host's key is none of them: on a client it uses up the host's few
+/// activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyKind {
@@ -16,6 +23,30 @@ pub enum KeyKind {
     Mak,
     /// Generic volume licence key: public, for KMS and Active Directory.
     Gvlk,
+    /// A bought key for few PCs: every activation counts.
+    Retail,
+    /// The PC's own key, in its firmware or in its vendor's image. It counts nothing and is never sent.
+    Oem,
+}
+
+impl KeyKind {
+    /// All of them.
+    pub const ALL: [KeyKind; 4] = [KeyKind::Mak, KeyKind::Gvlk, KeyKind::Retail, KeyKind::Oem];
+
+    /// The word that profiles use.
+    pub fn name(self) -> &'static str {
+        match self {
+            KeyKind::Mak => "mak",
+            KeyKind::Gvlk => "gvlk",
+            KeyKind::Retail => "retail",
+            KeyKind::Oem => "oem",
+        }
+    }
+
+    /// Whether Microsoft counts its activations, so that a budget means something.
+    pub fn counts(self) -> bool {
+        matches!(self, KeyKind::Mak | KeyKind::Retail)
+    }
 }
 
 /// A text that cannot be a product key. It does not repeat the text, which may be a key with a typing error.
@@ -24,6 +55,25 @@ pub enum KeyKind {
 pub struct NotAKey;
 
 /// A product key of 25 characters, in five groups.
+///
+/// It shows itself only where somebody writes [`ProductKey::expose`]:
+/// ```
+/// # use klonwerk::activation::key::ProductKey;
+/// let key = ProductKey::parse("W269N-WFGWX-YVC9B-4J6C9-T83GX").unwrap();
+/// let text = format!("{}", key.expose());
+/// let json = serde_json::to_string(key.expose());
+/// ```
+/// The same without it does not compile, neither as a text nor as JSON:
+/// ```compile_fail,E0277
+/// # use klonwerk::activation::key::ProductKey;
+/// let key = ProductKey::parse("W269N-WFGWX-YVC9B-4J6C9-T83GX").unwrap();
+/// let text = format!("{}", key);
+/// ```
+/// ```compile_fail,E0277
+/// # use klonwerk::activation::key::ProductKey;
+/// let key = ProductKey::parse("W269N-WFGWX-YVC9B-4J6C9-T83GX").unwrap();
+/// let json = serde_json::to_string(&key);
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProductKey(Secret<String>);
 
@@ -81,80 +131,11 @@ impl<'de> Deserialize<'de> for ReleasedKey {
     }
 }
 
-/// Microsoft's page with the KMS client setup keys; shown wherever one of them is.
-pub const GVLK_PAGE: &str = "https://learn.microsoft.com/windows-server/get-started/kms-client-activation-keys";
-
-/// First build of each Windows that has setup keys of its own.
-const WINDOWS_7: u32 = 7600;
-const WINDOWS_8: u32 = 9200;
-const WINDOWS_8_1: u32 = 9600;
-const WINDOWS_10: u32 = 10240;
-const LTSB_2016: u32 = 14393;
-const LTSC_2019: u32 = 17763;
-
-/// The KMS client setup keys ([`GVLK_PAGE`]): first build, the build from which on it no longer holds, edition as the
-/// registry's `EditionID` names it, key. Public; they choose KMS or Active Directory and license nothing.
-const GVLKS: [(u32, u32, &str, &str); 24] = [
-    (WINDOWS_10, u32::MAX, "Professional", "W269N-WFGWX-YVC9B-4J6C9-T83GX"),
-    (WINDOWS_10, u32::MAX, "ProfessionalN", "MH37W-N47XK-V7XM9-C7227-GCQG9"),
-    (WINDOWS_10, u32::MAX, "ProfessionalWorkstation", "NRG8B-VKK3Q-CXVCJ-9G2XF-6Q84J"),
-    (WINDOWS_10, u32::MAX, "ProfessionalEducation", "6TP4R-GNPTD-KYYHQ-7B7DP-J447Y"),
-    (WINDOWS_10, u32::MAX, "ProfessionalEducationN", "YVWGF-BXNMC-HTQYQ-CPQ99-66QFC"),
-    (WINDOWS_10, u32::MAX, "Education", "NW6C2-QMPVW-D7KKK-3GKT6-VCFB2"),
-    (WINDOWS_10, u32::MAX, "EducationN", "2WH4N-8QGBV-H22JP-CT43Q-MDWWJ"),
-    (WINDOWS_10, u32::MAX, "Enterprise", "NPPR9-FWDCX-D2C8J-H872K-2YT43"),
-    (WINDOWS_10, u32::MAX, "EnterpriseN", "DPH2V-TTNVB-4X9Q3-TJR4H-KHJW4"),
-    (LTSC_2019, u32::MAX, "EnterpriseS", "M7XTQ-FN8P6-TTKYV-9D4CC-J462D"),
-    (LTSB_2016, LTSC_2019, "EnterpriseS", "DCPHK-NFMTC-H88MJ-PFHPY-QJ4BJ"),
-    (WINDOWS_10, LTSB_2016, "EnterpriseS", "WNMTR-4C88C-JK8YV-HQ7T2-76DF9"),
-    (WINDOWS_8_1, WINDOWS_10, "Professional", "GCRJD-8NW9H-F2CDX-CCM8D-9D6T9"),
-    (WINDOWS_8_1, WINDOWS_10, "ProfessionalN", "HMCNV-VVBFX-7HMBH-CTY9B-B4FXY"),
-    (WINDOWS_8_1, WINDOWS_10, "Enterprise", "MHF9N-XY6XB-WVXMC-BTDCT-MKKG7"),
-    (WINDOWS_8_1, WINDOWS_10, "EnterpriseN", "TT4HM-HN7YT-62K67-RGRQJ-JFFXW"),
-    (WINDOWS_8, WINDOWS_8_1, "Professional", "NG4HW-VH26C-733KW-K6F98-J8CK4"),
-    (WINDOWS_8, WINDOWS_8_1, "Enterprise", "32JNW-9KQ84-P47T8-D8GGY-CWCK7"),
-    (WINDOWS_7, WINDOWS_8, "Professional", "FJ82H-XT6CR-J8D7P-XQJJ2-GPDD4"),
-    (WINDOWS_7, WINDOWS_8, "ProfessionalN", "MRPKT-YTG23-K7D7T-X2JMM-QY7MG"),
-    (WINDOWS_7, WINDOWS_8, "ProfessionalE", "W82YF-2Q76Y-63HXB-FGJG9-GF7QX"),
-    (WINDOWS_7, WINDOWS_8, "Enterprise", "33PXH-7Y6KF-2VJC9-XBBR8-HVTHH"),
-    (WINDOWS_7, WINDOWS_8, "EnterpriseN", "YDRBP-3D83W-TY26F-D46B2-XCKRJ"),
-    (WINDOWS_7, WINDOWS_8, "EnterpriseE", "C29WB-22CC8-VJ326-GHFJW-H9DH4"),
-];
-
-/// The KMS client setup key of an edition, where Microsoft publishes one: not for Home editions, and on Windows 7 for
-/// Professional and Enterprise only.
-pub fn gvlk(edition: &str, build: u32) -> Option<ProductKey> {
-    GVLKS
-        .iter()
-        .find(|(from, to, name, _)| (*from..*to).contains(&build) && name.eq_ignore_ascii_case(edition))
-        .and_then(|(_, _, _, key)| ProductKey::parse(key).ok())
-}
-
-/// Whether the last five characters are those of a published setup key.
-pub fn is_gvlk(partial: &str) -> bool {
-    GVLKS.iter().any(|(_, _, _, key)| key.get(24..).is_some_and(|last| last.eq_ignore_ascii_case(partial)))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn every_published_key_is_well_formed_and_reachable() {
-        for (from, to, edition, text) in GVLKS {
-            let key = ProductKey::parse(text).expect(text);
-            assert_eq!(gvlk(edition, from), Some(key.clone()), "{edition} {from}");
-            assert_eq!(gvlk(&edition.to_uppercase(), to - 1), Some(key.clone()), "{edition} {to}");
-            assert!(is_gvlk(key.partial()));
-            let letters_n = text.bytes().filter(|b| *b == b'N').count();
-            assert_eq!(letters_n, usize::from(from >= WINDOWS_8), "keys of Windows 8 and later carry one N: {text}");
-        }
-        assert_eq!(gvlk("Core", 22631), None);
-        assert_eq!(gvlk("Education", 7601), None);
-        assert_eq!(gvlk("Professional", 6002), None);
-    }
 
     #[test]
     fn a_key_is_read_as_people_type_it() {

@@ -132,7 +132,8 @@ fn desk_error(error: ClientError) -> DeskError {
 
 impl ConfirmationDesk for ServerDesk<'_> {
     fn confirmation(&mut self, iid: &InstallationId, product: &ProductRef) -> Result<ConfirmationAnswer, DeskError> {
-        let wanted = ConfirmationWanted { installation_id: iid.clone(), product: product.clone() };
+        let (installation_id, product) = (iid.clone(), product.clone());
+        let wanted = ConfirmationWanted { installation_id, product, extended_product_id: None };
         self.client.confirmation(&wanted).map_err(desk_error)
     }
 

@@ -3,14 +3,12 @@
 //! | form | meaning |
 //! |---|---|
 //! | `every night at 02:00` · `jede Nacht um 02:00` | every day |
-//! | `every school night at 02:00` · `jede Schulnacht um 02:00` | the nights that end on Monday to Friday |
+//! | `every school night at 02:00` · `jede Schulnacht um 02:00` | the nights that end on a school day |
 //! | `on monday and thursday at 02:00` · `montags und donnerstags um 02:00` | on these days of the week |
 //!
 //! Case does not matter; days can be short (`mon`, `di`), `every`, `jeden` and `am` may stand before them.
 
-use jiff::civil::Time;
-
-use super::{ScheduleError, time_of_day};
+use super::{Nights, ScheduleError, time_of_day};
 
 /// Sunday first, as cron counts: English, German and their short forms.
 const DAYS: [[&str; 4]; 7] = [
@@ -23,11 +21,11 @@ const DAYS: [[&str; 4]; 7] = [
     ["saturday", "sat", "samstag", "sa"],
 ];
 
-/// The cron expression of a plain form, or none where `text` is no plain form.
+/// The cron expression of a plain form and which of its nights are meant, or none where `text` is no plain form.
 ///
 /// # Errors
 /// When `text` is a plain form with an impossible time of day.
-pub fn cron(text: &str) -> Result<Option<String>, ScheduleError> {
+pub(super) fn cron(text: &str) -> Result<Option<(String, Nights)>, ScheduleError> {
     let folded = text.to_lowercase();
     let words: Vec<&str> = folded.split(|c: char| c.is_whitespace() || c == ',').filter(|w| !w.is_empty()).collect();
     let Some(at) = words.iter().position(|word| matches!(*word, "at" | "um")) else { return Ok(None) };
@@ -37,37 +35,20 @@ pub fn cron(text: &str) -> Result<Option<String>, ScheduleError> {
         [_, time, "uhr"] => *time,
         _ => return Ok(None),
     };
-    let Some(nights) = nights(days) else { return Ok(None) };
+    let Some((days, nights)) = self::nights(days) else { return Ok(None) };
     let clock = if time.contains(':') || !rest.contains(&"uhr") { time.to_owned() } else { format!("{time}:00") };
     let time = time_of_day(&clock)?;
-    Ok(Some(format!("{} {} * * {}", time.minute(), time.hour(), nights.days(time))))
+    Ok(Some((format!("{} {} * * {days}", time.minute(), time.hour()), nights)))
 }
 
-enum Nights {
-    Every,
-    School,
-    Days(Vec<usize>),
-}
-
-impl Nights {
-    fn days(&self, time: Time) -> String {
-        match self {
-            Nights::Every => "*".to_owned(),
-            // A night that begins in the evening ends on the next day.
-            Nights::School if time.hour() >= 12 => "0-4".to_owned(),
-            Nights::School => "1-5".to_owned(),
-            Nights::Days(days) => days.iter().map(usize::to_string).collect::<Vec<_>>().join(","),
-        }
-    }
-}
-
-fn nights(words: &[&str]) -> Option<Nights> {
+/// The days of the week as cron writes them, and which of the nights are meant.
+fn nights(words: &[&str]) -> Option<(String, Nights)> {
     match words {
         ["every", "night" | "day"] | ["jede", "nacht"] | ["jeden", "tag"] | ["täglich" | "daily"] => {
-            return Some(Nights::Every);
+            return Some(("*".to_owned(), Nights::All));
         }
         ["every", "school", "night"] | ["every", "school-night"] | ["jede", "schulnacht"] => {
-            return Some(Nights::School);
+            return Some(("*".to_owned(), Nights::School));
         }
         _ => {}
     }
@@ -83,7 +64,8 @@ fn nights(words: &[&str]) -> Option<Nights> {
         }
     }
     days.sort_unstable();
-    (!days.is_empty()).then_some(Nights::Days(days))
+    let days = days.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    (!days.is_empty()).then_some((days, Nights::All))
 }
 
 fn day(word: &str) -> Option<usize> {

@@ -88,7 +88,7 @@ fn summary(profiles: &Profiles, language: Language, now: Timestamp, out: &mut dy
 }
 
 fn next_run(profiles: &Profiles, room: &Room, now: Timestamp) -> Option<Zoned> {
-    room.schedule.as_ref()?.next_after(now, &profiles.site.zone())
+    room.schedule.as_ref()?.next(now, &profiles.site.zone(), &profiles.site.calendar)
 }
 
 /// The room's strategy first, then those of single PCs.

@@ -67,7 +67,7 @@ pub fn examine(disk: &dyn Disk, given: &WindowsFacts, to: &mut Output<'_>) -> an
         return Ok(good);
     }
     let mut table = table();
-    table.add_rows(windows_rows(&examined.windows, to).map(|(name, value)| [name.to_owned(), value]));
+    table.add_rows(windows_rows(&examined.windows, to).into_iter().map(|(name, value)| [name.to_owned(), value]));
     writeln!(to.out, "{}", table.trim_fmt())?;
     unknown(&examined.missing, to)?;
     for warning in examined.warnings {
@@ -155,7 +155,7 @@ pub fn list(store: &ImageStore, to: &mut Output<'_>) -> anyhow::Result<()> {
             image.header.image.to_string(),
             image.tags.join(", "),
             image.header.created.strftime("%Y-%m-%d %H:%M UTC").to_string(),
-            windows_name(&image.header.windows),
+            windows_cell(&image.header.windows, to),
             firmware_name(image.header.windows.firmware).to_owned(),
             to.bytes(image.header.disk_bytes),
             image.root.to_string().chars().take(12).collect(),
@@ -173,6 +173,13 @@ fn windows_name(facts: &WindowsFacts) -> String {
         Some(build) => format!("{name} ({build})"),
         None => name,
     }
+}
+
+/// What the list says of the Windows: with the vendor or the PC that it belongs to, since it serves no other.
+fn windows_cell(facts: &WindowsFacts, to: &Output<'_>) -> String {
+    let vendor = facts.oem_vendor.as_ref().map(|vendor| format!("OEM {vendor}"));
+    let bound = facts.bound_to.map(|pc| format!("{} {}", to.text("nur PC", "only PC"), pc.short()));
+    [Some(windows_name(facts)), vendor, bound].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn firmware_name(firmware: Option<FirmwareKind>) -> &'static str {
@@ -257,10 +264,10 @@ fn facts_table(summary: &ImageSummary, to: &Output<'_>) -> Table {
     table
 }
 
-fn windows_rows<'t>(windows: &WindowsFacts, to: &Output<'t>) -> [(&'t str, String); 6] {
+fn windows_rows<'t>(windows: &WindowsFacts, to: &Output<'t>) -> Vec<(&'t str, String)> {
     let unknown = || to.text("unbekannt", "unknown").to_owned();
     let yes_no = |fact: Option<bool>| fact.map_or_else(unknown, |value| to.yes_no(value).to_owned());
-    [
+    let mut rows = vec![
         ("Windows", windows_name(windows)),
         (to.text("Edition", "Edition"), windows.edition.clone().unwrap_or_else(unknown)),
         (to.text("Verallgemeinert", "Generalized"), yes_no(windows.generalized)),
@@ -270,7 +277,14 @@ fn windows_rows<'t>(windows: &WindowsFacts, to: &Output<'t>) -> [(&'t str, Strin
             windows.key_channel.map_or_else(unknown, |channel| channel_name(channel).to_owned()),
         ),
         ("Firmware", firmware_name(windows.firmware).to_owned()),
-    ]
+    ];
+    if let Some(vendor) = &windows.oem_vendor {
+        rows.push((to.text("OEM-Hersteller", "OEM vendor"), vendor.clone()));
+    }
+    if let Some(bound) = windows.bound_to {
+        rows.push((to.text("Nur für PC", "Only for PC"), bound.to_string()));
+    }
+    rows
 }
 
 /// Re-hashes everything. Gives whether all is as it was stored.

@@ -17,17 +17,23 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::agent_api::{Problem, ask, parse};
-use crate::activation::exchange::{ExchangeRow, Separator, write_csv};
+use crate::activation::hardware::HardwareFacts;
 use crate::activation::kms::Overview;
 use crate::job::intent::NewIntent;
 use crate::job::plan::Plan;
 use crate::job::{IntentKind, RunId};
 use crate::night::{Night, NightError, RunEvent};
-use crate::room::{ImageWish, Language, MachineName, RoomName, Selection};
+use crate::room::{ImageWish, MachineName, RoomName, Selection};
 use crate::store::{Change, HookAttempt, MachineRun, Run, UnknownMachine};
 
-/// The largest table that may be imported, in bytes.
-const BODY_BYTES: usize = 4 << 20;
+/// The longest question, in bytes.
+const BODY_BYTES: usize = 1 << 20;
+
+mod activation_api;
+mod ledger;
+
+pub use activation_api::{FaultView, ForgetRequest, Forgotten, ForgottenRow, ImportView};
+pub use ledger::{LedgerView, ReleaseRequest, ReleaseView};
 
 /// How long a re-clone that was asked for by hand may still begin on a PC, unless it says otherwise.
 pub const ASKED_WINDOW: Duration = Duration::from_secs(3600);
@@ -106,17 +112,6 @@ pub struct Status {
     pub unknown_machines: usize,
 }
 
-/// What an import did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImportView {
-    /// Confirmation IDs stored.
-    pub stored: usize,
-    /// Rows that were refused, for people.
-    pub refused: Vec<String>,
-    /// Remarks, for people.
-    pub warnings: Vec<String>,
-}
-
 #[derive(Debug, Default, Deserialize)]
 struct PlanQuery {
     /// Names, separated by commas.
@@ -127,12 +122,6 @@ struct PlanQuery {
     /// Another image than the room's own.
     #[serde(default)]
     image: Option<ImageWish>,
-}
-
-#[derive(Debug, Deserialize)]
-struct LanguageQuery {
-    #[serde(default)]
-    lang: Language,
 }
 
 /// The routes.
@@ -148,12 +137,13 @@ pub fn router(night: Arc<Night>, stop: CancellationToken) -> Router {
         .route("/v1/runs/{run}/retry", post(retry))
         .route("/v1/events", get(events))
         .route("/v1/machines/unknown", get(unknown))
+        .route("/v1/machines/{machine}/hardware", get(hardware))
         .route("/v1/machines/{machine}/token", post(token))
         .route("/v1/machines/{machine}/resolve", post(resolve))
-        .route("/v1/activation/pending", get(pending))
-        .route("/v1/activation/import", post(import))
+        .merge(ledger::routes())
         .route("/v1/kms", get(kms))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .merge(activation_api::routes())
         .layer(Extension(stop))
         .with_state(night)
 }
@@ -267,6 +257,18 @@ async fn unknown(State(night): State<Arc<Night>>) -> Answer<Vec<UnknownMachine>>
     Ok(Json(list.await?))
 }
 
+async fn hardware(State(night): State<Arc<Night>>, Path(machine): Path<String>) -> Answer<Option<HardwareFacts>> {
+    let machine: MachineName =
+        machine.parse().map_err(|e: crate::room::RoomError| Problem::bad_request(e.to_string()))?;
+    let facts = ask(night, move |night| {
+        if night.profiles().machine(&machine).is_none() {
+            return Err(NightError::Stranger(machine.to_string()));
+        }
+        crate::night::facts::hardware(night.store(), &machine)
+    });
+    Ok(Json(facts.await?))
+}
+
 async fn token(State(night): State<Arc<Night>>, Path(machine): Path<String>) -> Answer<String> {
     let machine: MachineName =
         machine.parse().map_err(|e: crate::room::RoomError| Problem::bad_request(e.to_string()))?;
@@ -279,47 +281,8 @@ async fn resolve(State(night): State<Arc<Night>>, Path(machine): Path<String>) -
     Ok(Json(RunStarted { run: ask(night, move |night| night.resolve(&machine)).await? }))
 }
 
-async fn pending(
-    State(night): State<Arc<Night>>,
-    Query(query): Query<LanguageQuery>,
-) -> Result<impl IntoResponse, Problem> {
-    let text = ask(night, move |night| {
-        let rows: Vec<ExchangeRow> = night
-            .store()
-            .pending_list()?
-            .into_iter()
-            .map(|row| ExchangeRow {
-                machine: row.machine,
-                product: row.product,
-                iid: row.iid,
-                cid: None,
-                title: String::new(),
-            })
-            .collect();
-        Ok(write_csv(&rows, Separator::for_language(query.lang)))
-    });
-    Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], text.await?))
-}
-
 async fn kms(State(night): State<Arc<Night>>) -> Answer<Overview> {
     Ok(Json(ask(night, |night| night.kms_overview()).await?))
-}
-
-async fn import(
-    State(night): State<Arc<Night>>,
-    Query(query): Query<LanguageQuery>,
-    body: Bytes,
-) -> Answer<ImportView> {
-    let text = String::from_utf8(body.to_vec()).map_err(|_| Problem::bad_request("the table is not UTF-8 text"))?;
-    let view = ask(night, move |night| {
-        let result = night.import_confirmations(&text)?;
-        Ok(ImportView {
-            stored: result.accepted.len(),
-            refused: result.refused.iter().map(|fault| fault.text(query.lang)).collect(),
-            warnings: result.warnings.iter().map(|fault| fault.text(query.lang)).collect(),
-        })
-    });
-    Ok(Json(view.await?))
 }
 
 /// What happens from now on, one JSON object a line.

@@ -60,6 +60,10 @@ impl Problem {
     pub(super) fn bad_request(why: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, why: why.into() }
     }
+
+    pub(super) fn too_large(why: impl Into<String>) -> Self {
+        Self { status: StatusCode::PAYLOAD_TOO_LARGE, why: why.into() }
+    }
 }
 
 impl IntoResponse for Problem {
@@ -73,7 +77,7 @@ impl From<NightError> for Problem {
         let status = match &error {
             NightError::NoSession => StatusCode::UNAUTHORIZED,
             NightError::NotBooted { .. } | NightError::Stranger(_) => StatusCode::FORBIDDEN,
-            NightError::NoRoom { .. } | NightError::NoHook { .. } => StatusCode::NOT_FOUND,
+            NightError::NoRoom { .. } | NightError::NoHook { .. } | NightError::NoKey { .. } => StatusCode::NOT_FOUND,
             NightError::Held(_) | NightError::NotHeld(_) | NightError::Refused(_) => StatusCode::CONFLICT,
             NightError::Expired(_) | NightError::TooLate => StatusCode::GONE,
             NightError::Plan(_)

@@ -2,14 +2,17 @@
 
 use data_encoding::BASE64URL_NOPAD;
 
-use super::facts::{LastClone, last_clone, last_clone_name};
+use super::facts::{LastClone, keep_hardware, last_clone, last_clone_name, merged};
+use super::refusal::refuse_before_imaging;
 use super::{Night, NightError, RunEvent, after};
+use crate::activation::hardware::HardwareFacts;
 use crate::agent::protocol::{CheckIn, CheckInAnswer, HookResult, ImagingReport, OfflineHook, Work};
 use crate::boot::{BootDirectory, BootSubject};
 use crate::job::plan::{HookAction, MachinePlan};
 use crate::job::state::{Event, FailureReason};
 use crate::job::{MachineState, RunId};
 use crate::packs::StoredImage;
+use crate::profile::faults::masking::mask;
 use crate::profile::model::Place;
 use crate::progress::{ImagingEvent, ImagingTotals};
 use crate::room::MachineName;
@@ -78,7 +81,39 @@ impl Night {
                 return Ok(CheckInAnswer::Nothing { why });
             }
         }
+        if let Some(hardware) = &hello.hardware {
+            keep_hardware(&self.store, &machine, hardware)?;
+        }
+        if let Some(why) = self.refuse(run, &machine, hello.hardware.as_ref())? {
+            return Ok(CheckInAnswer::Nothing { why });
+        }
         self.work(run, &machine).map(|work| CheckInAnswer::Work(Box::new(work)))
+    }
+
+    /// Ends a machine's part of a run where its hardware does not fit image and strategy, and tells why. A half-written
+    /// disk is no exception: finished, it would be a Windows that does not belong on this PC.
+    fn refuse(
+        &self,
+        run: RunId,
+        machine: &MachineName,
+        hardware: Option<&HardwareFacts>,
+    ) -> Result<Option<String>, NightError> {
+        let plan = plan_of(&self.store.machine_run(run, machine)?)?;
+        let profiles = self.profiles();
+        let stored = self.images.by_root(&self.store.run(run)?.root)?;
+        let (Some(stored), Some((room, _))) = (stored, profiles.machine(machine)) else { return Ok(None) };
+        let said = profiles.windows(room).cloned().unwrap_or_default();
+        let image = merged(&stored.header().windows, said);
+        let strategies = plan.hooks().filter_map(|(_, hook)| match &hook.action {
+            HookAction::Activation { strategy, .. } => Some(strategy.name()),
+            _ => None,
+        });
+        let refused = strategies.filter_map(|strategy| refuse_before_imaging(strategy, &image, hardware)).next();
+        let Some(reason) = refused else { return Ok(None) };
+        let language = profiles.site.language;
+        let text = if let FailureReason::Refused { why } = &reason { why.text(language) } else { String::new() };
+        self.apply(run, machine, &Event::Failed { reason })?;
+        Ok(Some(text))
     }
 
     fn work(&self, run: RunId, machine: &MachineName) -> Result<Work, NightError> {
@@ -229,6 +264,7 @@ impl Night {
         index: u32,
         result: &HookResult,
     ) -> Result<(), NightError> {
+        let result = &masked(result);
         let json = serde_json::to_string(result).unwrap_or_default();
         self.store.finish_hook(attempt, &json)?;
         let plan = plan_of(&self.store.machine_run(run, machine)?)?;
@@ -280,4 +316,29 @@ pub(super) fn plan_of(machine_run: &MachineRun) -> Result<MachinePlan, NightErro
         machine: machine_run.machine.clone(),
         source,
     })
+}
+
+/// A result with the product keys in its free text masked: a command may repeat one, as `slmgr /ipk` does.
+fn masked(result: &HookResult) -> HookResult {
+    match result {
+        HookResult::Done { what } => HookResult::Done { what: mask(what).into_owned() },
+        HookResult::Failed { why } => HookResult::Failed { why: mask(why).into_owned() },
+        HookResult::Activation { report } => HookResult::Activation { report: report.clone() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_command_repeats_is_masked() {
+        let said = "Installed product key QWMBH-7TGXC-P4RDV-K9YFJ-3V66T successfully.".to_owned();
+        for result in [HookResult::Done { what: said.clone() }, HookResult::Failed { why: said.clone() }] {
+            let json = serde_json::to_string(&masked(&result)).expect("JSON");
+            assert!(json.contains("XXXXX-XXXXX") && !json.contains("QWMBH") && json.contains("successfully"), "{json}");
+        }
+        let harmless = HookResult::Done { what: "the printer is there".into() };
+        assert_eq!(masked(&harmless), harmless);
+    }
 }

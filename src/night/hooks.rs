@@ -5,7 +5,6 @@ use super::facts::{image_facts, last_clone};
 use super::key_values;
 use super::{Night, NightError, RunEvent};
 use crate::activation::confirmation::ReleasedConfirmation;
-use crate::activation::exchange::{ImportResult, KnownInstallation, read_confirmations};
 use crate::activation::hook::{ActivationOrder, ConfirmationAnswer, OrderedKey, Outcome};
 use crate::activation::strategy::Strategy;
 use crate::agent::protocol::{
@@ -18,6 +17,9 @@ use crate::job::{MachineState, RunId};
 use crate::profile::model::Place;
 use crate::room::MachineName;
 use crate::store::{HookAttempt, TokenHash};
+
+/// Longer than any extended product ID; what is longer is none.
+const MOST_EPID_BYTES: usize = 200;
 
 impl Night {
     fn credential(&self, token: &str) -> Result<(RunId, MachineName), NightError> {
@@ -159,6 +161,9 @@ impl Night {
             return Err(NightError::NoSession);
         }
         let asked = self.store.pending(&machine, &wanted.product, &wanted.installation_id)?;
+        if let Some(epid) = wanted.extended_product_id.as_deref().filter(|epid| epid.len() <= MOST_EPID_BYTES) {
+            self.store.note_extended_product_id(&machine, &wanted.product, &wanted.installation_id, epid)?;
+        }
         if let Some(alarm) = asked.alarm {
             let names: Vec<&str> = alarm.machines.iter().map(MachineName::as_str).collect();
             let what =
@@ -179,32 +184,6 @@ impl Night {
         let (_, machine) = self.credential(token)?;
         self.store.mark_stale(&machine, &refused.product, &refused.installation_id, refused.code)?;
         Ok(())
-    }
-
-    /// Stores the confirmation IDs of a table; what was refused is in the answer, with its line.
-    pub fn import_confirmations(&self, text: &str) -> Result<ImportResult, NightError> {
-        let failure = std::cell::RefCell::new(None);
-        let result = read_confirmations(text, |iid| match self.store.senders(iid) {
-            Ok(senders) => senders
-                .into_iter()
-                .map(|summary| KnownInstallation { machine: summary.machine, product: summary.product })
-                .collect(),
-            Err(error) => {
-                *failure.borrow_mut() = Some(error);
-                Vec::new()
-            }
-        });
-        if let Some(error) = failure.into_inner() {
-            return Err(error.into());
-        }
-        for row in &result.accepted {
-            let imported = self.store.import_confirmation(&row.machine, &row.product, &row.iid, &row.cid)?;
-            if let Some(alarm) = imported.alarm {
-                let names: Vec<&str> = alarm.machines.iter().map(MachineName::as_str).collect();
-                self.tell(RunEvent::Alarm { what: format!("one installation ID belongs to {}", names.join(" and ")) });
-            }
-        }
-        Ok(result)
     }
 }
 

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::activation::KeyKind;
+use crate::activation::grace_plan::{GracePlan, Level};
 use crate::calendar::ScheduleError;
+use crate::calendar::school::CalendarError;
 use crate::image::{FirmwareKind, KeyChannel};
 use crate::room::{HookName, ImageName, KeyName, Language, Mac, MachineName, MachineUuid};
 
@@ -200,10 +202,26 @@ pub enum FaultKind {
     BadPartialKey,
     /// A key without a source, or with several.
     KeySources { count: usize },
+    /// A KMS host's key among the keys of rooms.
+    HostKey,
+    /// A value for a key that is in the PC itself.
+    OemKeyValue,
+    /// The last five characters are those of a published key and the type says otherwise, or the reverse.
+    PublishedKey { kind: KeyKind },
+    /// A budget for a key whose activations nobody counts.
+    BudgetOnUncounted { field: &'static str, kind: KeyKind },
+    /// A reserve of nothing.
+    ReserveWithoutBudget,
+    /// A reserve that leaves nothing to spend.
+    ReserveAboveBudget { reserve: u32, budget: u32 },
     /// A command without a program.
     EmptyCommand,
     /// A hook of the site with the name of a shipped one.
     ShippedHookName { hook: HookName },
+
+    // The calendar.
+    /// A calendar that cannot be kept.
+    Calendar(CalendarError),
 
     // The schedule.
     /// A schedule that cannot be kept.
@@ -244,8 +262,8 @@ pub enum FaultKind {
     GraceWithMak { image: ImageName },
     /// An image whose grace does not begin anew with each clone.
     NotGeneralized { image: ImageName, strategy: &'static str },
-    /// The grace ends before the next clone.
-    GraceTooShort { days: u64, grace_days: u64 },
+    /// The grace ends before the next clone, or would if one is missed.
+    GraceEnds(Box<GracePlan>),
     /// Nobody re-clones the room by itself before the grace ends.
     GraceWithoutSchedule { grace_days: u64 },
     /// KMS with an image whose key is not a GVLK.
@@ -271,6 +289,7 @@ impl FaultKind {
             | FaultKind::KmsFewMachines { .. }
             | FaultKind::GraceWithoutSchedule { .. }
             | FaultKind::UnknownFacts { .. } => Severity::Warning,
+            FaultKind::GraceEnds(plan) if plan.level < Level::Refuse => Severity::Warning,
             _ => Severity::Error,
         }
     }

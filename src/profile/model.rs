@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::activation::{KeyKind, Strategy};
-use crate::calendar::Schedule;
+use crate::calendar::{Schedule, SchoolCalendar};
 use crate::image::{FirmwareKind, WindowsFacts};
 use crate::room::{HookName, ImageName, ImageWish, KeyName, Language, Mac, MachineName, MachineUuid, RoomName};
 
@@ -80,6 +80,8 @@ pub struct Site {
     pub network: NetworkMode,
     /// The school's time zone, an IANA name such as `Europe/Berlin`.
     pub time_zone: String,
+    /// On which days there are lessons.
+    pub calendar: SchoolCalendar,
     /// The images that rooms may name, and what the administrator says of them.
     pub images: BTreeMap<ImageName, WindowsFacts>,
     /// The product keys that rooms may name.
@@ -118,12 +120,16 @@ pub enum NetworkMode {
 /// A product key by reference. The value never stands in a profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
-    /// MAK or GVLK.
+    /// What kind of key it is.
     pub kind: KeyKind,
     /// The edition that it is for, as Windows calls it.
     pub edition: Option<String>,
     /// Where the value comes from.
     pub source: KeySource,
+    /// How many activations may ever be spent with it; none sets no limit.
+    pub budget: Option<u32>,
+    /// How many of the budget stay untouched.
+    pub reserve: u32,
 }
 
 /// Where a product key's value comes from.
@@ -140,6 +146,8 @@ pub enum KeySource {
         /// The last five characters, as Windows shows them.
         partial: String,
     },
+    /// In the firmware of the PC itself, where Windows finds it. It is never read, stored or sent.
+    Firmware,
 }
 
 /// Where a hook runs.

@@ -12,10 +12,12 @@ use super::near::nearest;
 use super::quantity;
 use super::tree::Recorder;
 use super::wire::{self, Field, HookFields, ImageFields, KeyFields, RoomFile, ServerFields, SiteFile, Spot};
+use crate::activation::key::is_gvlk;
 use crate::activation::{KeyKind, Strategy};
 use crate::image::WindowsFacts;
 use crate::room::{Language, Mac, MachineName, MachineUuid, RoomName};
 
+mod calendar;
 mod room;
 mod suitability;
 
@@ -97,6 +99,7 @@ fn site(file: &SiteFile, recorder: &Recorder) -> (Site, Listed) {
         server: server.unwrap_or_else(stand_in_server),
         network: file.network.value.unwrap_or(NetworkMode::Proxy),
         time_zone: zone.map(|(name, at)| time_zone(name, at, recorder)).unwrap_or_default(),
+        calendar: optional(&file.calendar).map(|(fields, _)| calendar::calendar(fields, recorder)).unwrap_or_default(),
         images: named(&file.images, Named::Image, &mut listed.images, recorder, |fields, _| image(fields, recorder)),
         keys: named(&file.keys, Named::Key, &mut listed.keys, recorder, |fields, at| key(fields, at, recorder)),
         hooks: named(&file.hooks, Named::Hook, &mut listed.hooks, recorder, |fields, at| hook(fields, at, recorder)),
@@ -252,14 +255,21 @@ fn image(fields: &ImageFields, recorder: &Recorder) -> Option<WindowsFacts> {
         skip_rearm: fields.skip_rearm.value,
         key_channel: fields.key_channel.value,
         firmware: fields.firmware.value,
+        oem_vendor: optional_text(&fields.oem_vendor, recorder),
+        // Which PC an image belongs to is recorded at its capture, and is nothing to be claimed afterwards.
+        bound_to: None,
     })
 }
 
 fn key(fields: &KeyFields, at: Spot, recorder: &Recorder) -> Option<Key> {
-    let kind = required(&fields.kind, "type", at, recorder).map_or(KeyKind::Mak, |(kind, _)| *kind);
+    let declared = required(&fields.kind, "type", at, recorder);
+    let kind = declared.and_then(|(wire::DeclaredKind(word), at)| key_kind(word, at, recorder));
     let given = [&fields.credential, &fields.file, &fields.environment, &fields.in_image];
     let count = given.iter().filter(|field| field.spot.is_some()).count();
-    if count != 1 {
+    let own = kind == Some(KeyKind::Oem);
+    if let (true, Some(at)) = (own, given[..3].iter().find_map(|field| field.spot)) {
+        recorder.note(at, FaultKind::OemKeyValue);
+    } else if count > 1 || count == 0 && !own {
         recorder.note(at, FaultKind::KeySources { count });
     }
     let credential = optional_text(&fields.credential, recorder).map(KeySource::Credential);
@@ -270,11 +280,59 @@ fn key(fields: &KeyFields, at: Spot, recorder: &Recorder) -> Option<Key> {
         let letters = partial.bytes().all(|b| b"BCDFGHJKMNPQRTVWXY2346789".contains(&b));
         if partial.len() != 5 || !letters {
             recorder.note(at, FaultKind::BadPartialKey);
+        } else if let Some(kind) = kind.filter(|kind| is_gvlk(&partial) != (*kind == KeyKind::Gvlk)) {
+            recorder.note(at, FaultKind::PublishedKey { kind });
         }
         KeySource::InImage { partial }
     });
-    let source = credential.or(file).or(environment).or(in_image);
-    Some(Key { kind, edition: optional_text(&fields.edition, recorder), source: source? })
+    let source = credential.or(file).or(environment).or(in_image).or(own.then_some(KeySource::Firmware));
+    let (budget, reserve) = budget(fields, kind, recorder);
+    // Of a key without a type, a fault says all that there is to say.
+    let kind = kind.unwrap_or(KeyKind::Mak);
+    Some(Key { kind, edition: optional_text(&fields.edition, recorder), source: source?, budget, reserve })
+}
+
+/// The words under which administrators know the key of a KMS host.
+const HOST_KEY_WORDS: [&str; 5] = ["csvlk", "kms-host", "kms_host", "kmshost", "kms"];
+
+fn key_kind(word: &str, at: Spot, recorder: &Recorder) -> Option<KeyKind> {
+    let kind = KeyKind::ALL.into_iter().find(|kind| kind.name() == word);
+    if kind.is_none() {
+        let choices: Vec<&'static str> = KeyKind::ALL.iter().map(|kind| kind.name()).collect();
+        let host = HOST_KEY_WORDS.iter().any(|host| host.eq_ignore_ascii_case(word));
+        recorder.note(
+            at,
+            match host {
+                true => FaultKind::HostKey,
+                false => FaultKind::UnknownChoice {
+                    found: word.chars().take(60).collect(),
+                    near: nearest(word, choices.iter().copied()),
+                    choices,
+                },
+            },
+        );
+    }
+    kind
+}
+
+/// What may be spent with a key, and what is kept of it.
+fn budget(fields: &KeyFields, kind: Option<KeyKind>, recorder: &Recorder) -> (Option<u32>, u32) {
+    let (budget, reserve) = (optional(&fields.budget), optional(&fields.reserve));
+    let uncounted = kind.filter(|kind| !kind.counts());
+    if let (Some(kind), Some((field, at))) =
+        (uncounted, budget.map(|(_, at)| ("budget", at)).or(reserve.map(|(_, at)| ("reserve", at))))
+    {
+        recorder.note(at, FaultKind::BudgetOnUncounted { field, kind });
+        return (None, 0);
+    }
+    match (budget, reserve) {
+        (None, Some((_, at))) if fields.budget.spot.is_none() => recorder.note(at, FaultKind::ReserveWithoutBudget),
+        (Some((budget, _)), Some((reserve, at))) if *reserve > 0 && reserve >= budget => {
+            recorder.note(at, FaultKind::ReserveAboveBudget { reserve: *reserve, budget: *budget });
+        }
+        _ => {}
+    }
+    (budget.map(|(budget, _)| *budget), reserve.map_or(0, |(reserve, _)| *reserve))
 }
 
 fn hook(fields: &HookFields, at: Spot, recorder: &Recorder) -> Option<CommandHook> {

@@ -114,6 +114,9 @@ impl serde::de::Error for Halt {
 /// The name under which a [`Field`](super::wire::Field) asks for its place.
 pub(super) const FIELD: &str = "klonwerk::Field";
 
+/// The name under which a struct asks for its fields, or for a single value that stands in their place.
+pub(super) const OR_TEXT: &str = "klonwerk::OrText";
+
 /// Reads one node.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'de> {
@@ -241,10 +244,13 @@ impl<'de> Deserializer<'de> for Reader<'de> {
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        name: &'static str,
         known: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Halt> {
+        if let (OR_TEXT, Value::Scalar { text, .. }) = (name, &self.node.value) {
+            return visitor.visit_borrowed_str(text);
+        }
         self.fields(known, visitor)
     }
 

@@ -7,11 +7,13 @@ use std::marker::PhantomData;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::model::{BootEnvironment, Idle, NetworkMode, Place};
-use super::tree::FIELD;
+use super::tree::{FIELD, OR_TEXT};
 use crate::activation::KeyKind;
+use crate::calendar::school::SchoolDay;
 use crate::image::{FirmwareKind, KeyChannel};
 use crate::room::Language;
 
@@ -164,6 +166,9 @@ pub struct SiteFile {
     pub network: Field<NetworkMode>,
     /// The school's time zone, an IANA name such as Europe/Berlin. Schedules are meant in it.
     pub time_zone: Field<String>,
+    /// On which days there are lessons. Without it, Monday to Friday without holidays.
+    #[serde(default)]
+    pub calendar: Field<CalendarFields>,
     /// The images that rooms may name, with what is known of the Windows on each.
     #[serde(default)]
     pub images: Field<Named<ImageFields>>,
@@ -173,6 +178,80 @@ pub struct SiteFile {
     /// Commands that rooms may name as hooks.
     #[serde(default)]
     pub hooks: Field<Named<HookFields>>,
+}
+
+/// On which days there are lessons. School nights are those that end on a school day.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CalendarFields {
+    /// Days without lessons: single dates such as 2026-11-18, or `{ name, from, to }` with the first and the last day.
+    /// They may overlap.
+    #[serde(default)]
+    pub holidays: Field<Vec<Field<HolidayEntry>>>,
+    /// The days of the week with lessons. Monday to Friday, unless told otherwise.
+    #[serde(default)]
+    pub school_days: Field<Vec<Field<SchoolDay>>>,
+}
+
+/// Days without lessons: one date, or the first and the last of several.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HolidayEntry {
+    /// One date.
+    Day(String),
+    /// Several days.
+    Days(HolidayFields),
+}
+
+/// Days without lessons in a row.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HolidayFields {
+    /// What they are called.
+    #[serde(default)]
+    pub name: Field<String>,
+    /// The first day without lessons, such as 2026-12-24.
+    #[schemars(regex(pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))]
+    pub from: Field<String>,
+    /// The last day without lessons.
+    #[schemars(regex(pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))]
+    pub to: Field<String>,
+}
+
+impl<'de> Deserialize<'de> for HolidayEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = HolidayEntry;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a date, or the first and the last day")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<HolidayEntry, E> {
+                Ok(HolidayEntry::Day(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<HolidayEntry, A::Error> {
+                HolidayFields::deserialize(MapAccessDeserializer::new(map)).map(HolidayEntry::Days)
+            }
+        }
+        deserializer.deserialize_struct(OR_TEXT, &["name", "from", "to"], Either)
+    }
+}
+
+impl JsonSchema for HolidayEntry {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "HolidayEntry".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let days = generator.subschema_for::<HolidayFields>();
+        schemars::json_schema!({
+            "anyOf": [{ "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$" }, days],
+        })
+    }
 }
 
 /// How PCs reach the server.
@@ -227,15 +306,39 @@ pub struct ImageFields {
     /// Which firmware starts the image: bios or uefi.
     #[serde(default)]
     pub firmware: Field<FirmwareKind>,
+    /// For an OEM Windows 7: the vendor as the firmware of its PCs names it, such as DELL (`klonwerk agent hardware`
+    /// shows it on one of them).
+    #[serde(default)]
+    pub oem_vendor: Field<String>,
 }
 
-/// A product key by reference: exactly one of credential, file, environment and in_image.
+/// What `type` says of a product key. Read as a word, so that a KMS host's key is refused with its own reason.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct DeclaredKind(pub String);
+
+impl JsonSchema for DeclaredKind {
+    fn inline_schema() -> bool {
+        KeyKind::inline_schema()
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        KeyKind::schema_name()
+    }
+    fn schema_id() -> std::borrow::Cow<'static, str> {
+        KeyKind::schema_id()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        KeyKind::json_schema(generator)
+    }
+}
+
+/// A product key by reference: exactly one of credential, file, environment and in_image. An oem key needs none of them.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyFields {
-    /// mak (every activation counts) or gvlk (public, for KMS).
+    /// mak or retail (every activation counts), gvlk (public, for KMS and Active Directory), oem (the PC's own).
     #[serde(rename = "type")]
-    pub kind: Field<KeyKind>,
+    pub kind: Field<DeclaredKind>,
     /// The edition that it is for, as Windows calls it, such as Education.
     #[serde(default)]
     pub edition: Field<String>,
@@ -252,6 +355,13 @@ pub struct KeyFields {
     #[serde(default)]
     #[schemars(regex(pattern = "^[B-DF-HJKMNP-RTV-Y2346789]{5}$"))]
     pub in_image: Field<String>,
+    /// How many activations Klonwerk may ever spend with this key. Only for mak and retail keys. Without it the key itself
+    /// sets no limit; runs have their own.
+    #[serde(default)]
+    pub budget: Field<u32>,
+    /// How many activations of the budget are never touched: nothing is spent once no more than these are left.
+    #[serde(default)]
+    pub reserve: Field<u32>,
 }
 
 /// A command that is run on each PC after the clone.

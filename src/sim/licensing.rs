@@ -1,68 +1,91 @@
-//! The licensing service of a simulated PC, by the documented rules: counts, check digits, grace periods, client machine
-//! IDs, KMS threshold, error codes. It records every call.
+//! The licensing service of a simulated PC, and the world around it: Microsoft's counters, KMS hosts, Active Directory.
 //!
-//! What Microsoft does not document is chosen and said here: changed `extras` of the hardware change the installation ID
-//! but are tolerated, a changed `board` is not; Windows activates a MAK by itself three days after its first boot unless
-//! `manual` is set; a KMS client does not ask its host by itself. Nothing here was measured on real Windows.
+//! It follows what Microsoft documents (the pages of Windows Server and Windows client documentation on `slmgr.vbs`, volume
+//! activation, activation error codes, KMS planning and extended security updates; the WMI classes' reference; TechNet
+//! ff793418 on KMS timing, ff793426 on licence states, ff793431 on the registry):
+//!
+//! - Windows 7 has 30 days of grace and three rearms, then C004D307; later versions show the notification at once and have
+//!   1001 rearms. A rearm takes effect with a restart (C004D302 until then), and not at all under SkipRearm.
+//! - A KMS host counts the client machine IDs of 30 days, at most twice its threshold: 25 for Windows, 5 for Office. An
+//!   activation holds 180 days; a client asks every two hours without, every seven days with one.
+//! - A first boot after generalizing makes a new client machine ID, unless SkipRearm was set.
+//! - Active Directory activates volume clients of Windows 8 and later inside the domain, before KMS is tried.
+//! - An installation ID depends on hardware and key, its groups end in check digits, and a confirmation ID belongs to it
+//!   alone. Depositing one asks nobody; issuing one counts once for each installation ID.
+//! - A vendor's Windows 7 is activated by certificate and SLIC table together (C004F057, F058, F063); a volume key on a PC
+//!   whose table lacks the Windows marker answers C004F035. A firmware key and a digital licence belong to the hardware.
+//! - An addition such as extended security updates has a MAK of its own and needs its base activated.
+//!
+//! What Microsoft does not document is chosen and said here, on the careful side where an activation is at stake:
+//!
+//! - changed `extras` of the hardware change the installation ID but are tolerated, a changed `board` is not; then Windows 7
+//!   is out of tolerance for 30 days (C004D309), later versions show the notification (C004F00F);
+//! - every online activation of a MAK counts, on the same hardware too; a vendor's firmware key has no counter;
+//! - Windows activates by itself three days after its first boot or the key's installation, a digital licence after an
+//!   hour, and tries again every two hours; `manual` stops that and a KMS client's own requests as well, the first of
+//!   which comes after two hours;
+//! - clocks may differ four hours at a KMS host, a day at Microsoft (C004B011), a year for its certificate (80072F8F);
+//!   a wrong clock does not move grace periods, which run in the trusted store;
+//! - a known key of another edition or version answers C004E016 (a vendor's C004F212), an unknown one C004F050, an addition
+//!   without its base C004F066; leaving the domain, or a directory out of reach, shows C004F081;
+//! - generalizing keeps Office's licence, and costs a KMS-activated Windows no rearm;
+//! - a confirmation ID that was issued before is given again without counting.
+//!
+//! Nothing here was measured on real Windows.
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
 use crate::activation::codes::Code;
-use crate::activation::confirmation::{ConfirmationId, InstallationId};
-use crate::activation::key::{ProductKey, gvlk};
-use crate::activation::licensing::{
-    Channel, LicensingCall, LicensingError, LicensingService, Product, ProductScope, Service, WINDOWS_APPLICATION,
-};
-use crate::sim::portal::confirmation_of;
+use crate::activation::confirmation::InstallationId;
+use crate::activation::licensing::{Channel, LicenseStatus, LicensingCall};
 
+mod acts;
 pub(in crate::sim) mod digits;
+mod event;
+mod hardware;
+mod keys;
+mod kms_host;
+mod microsoft;
+mod service;
+mod standing;
 mod state;
 mod world;
 
-pub use state::{InstalledKey, Licence, LicensingState};
-pub use world::{Microsoft, SimKmsHost, World};
-
-use world::Origin;
+pub use event::{WorldDeed, WorldEvent};
+pub use hardware::{Hardware, Slic};
+pub use keys::{KeyFacts, SimProduct};
+pub use kms_host::SimKmsHost;
+pub use microsoft::Microsoft;
+pub use state::{Installed, InstalledKey, Licence, LicensingState};
+pub use world::{LostAnswer, World};
 
 const MINUTE: i64 = 60;
 
-/// The first build of Windows 8.
+/// The first builds of Windows 8, 8.1 and 10.
 const WINDOWS_8: u32 = 9200;
+const WINDOWS_8_1: u32 = 9600;
+const WINDOWS_10: u32 = 10_240;
 
 /// How long a KMS activation holds, in minutes: 180 days.
 pub const KMS_VALIDITY: u32 = 180 * 24 * 60;
 
-/// How many minutes a client's clock may differ from its KMS host's.
-const KMS_CLOCK_TOLERANCE: u32 = 4 * 60;
+/// After how many minutes an unactivated KMS client asks again: two hours.
+pub const KMS_RETRY: u32 = 120;
+
+/// After how many minutes an activated KMS client renews: seven days.
+pub const KMS_RENEWAL: u32 = 7 * 24 * 60;
 
 /// After how many minutes Windows activates by itself: three days.
 const AUTOMATIC_ACTIVATION: u32 = 3 * 24 * 60;
 
-/// The trusted store was rearmed; a restart is due.
-const RESTART_DUE: Code = Code(0xC004_D302);
+/// After how many minutes it finds its digital licence.
+const DIGITAL_DELAY: u32 = 60;
 
 fn add(time: Timestamp, minutes: u32) -> Timestamp {
     time.checked_add(SignedDuration::from_mins(i64::from(minutes))).unwrap_or(Timestamp::MAX)
 }
 
-/// The hardware of a simulated PC, as far as activation looks at it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hardware {
-    /// What Windows does not tolerate a change of.
-    pub board: String,
-    /// What changes the installation ID, but is tolerated: a dock, a disk.
-    pub extras: String,
-}
-
-impl Hardware {
-    /// A PC with this board and nothing else.
-    pub fn new(board: &str) -> Self {
-        Self { board: board.to_owned(), extras: String::new() }
-    }
-}
-
-/// The licensing service of one simulated PC.
+/// The licensing service of one simulated PC. It records every call.
 #[derive(Debug, Clone)]
 pub struct SimLicensing {
     state: LicensingState,
@@ -70,6 +93,8 @@ pub struct SimLicensing {
     world: World,
     /// How far the PC's clock is ahead of the world's, in minutes.
     clock_skew: i32,
+    acts_by_itself: bool,
+    asks_kms_by_itself: bool,
     restart_due: bool,
     calls: Vec<LicensingCall>,
 }
@@ -83,26 +108,48 @@ impl SimLicensing {
             hardware: hardware.clone(),
             world: world.clone(),
             clock_skew: 0,
+            acts_by_itself: true,
+            asks_kms_by_itself: true,
             restart_due: false,
             calls: Vec::new(),
         };
+        let anew = image.generalized && !image.skip_rearm;
         if image.generalized {
             pc.state.generalized = false;
-            if !image.skip_rearm {
-                pc.reset_timers();
-            }
+            pc.state.domain = None;
         }
+        if anew {
+            pc.reset_timers();
+        }
+        pc.notice_hardware();
+        let what = WorldDeed::FirstBoot { anew, cmid: pc.state.cmid.clone() };
+        world.note(hardware, None, what, Code::OK);
         pc
     }
 
-    /// What rearming does at the next boot: new timers, a new client machine ID, no activation.
+    /// What rearming does at the next boot: new timers, a new client machine ID, no activation of Windows.
     fn reset_timers(&mut self) {
         let now = self.world.now();
         let number = self.world.next_first_boot().to_string();
         self.state.cmid = digits::guid(&["cmid", &self.hardware.board, &number]);
-        self.state.licence = Licence::Unactivated;
-        self.state.since = now;
-        self.state.grace_until = self.state.is_windows_7().then(|| add(now, 30 * 24 * 60));
+        self.state.grace_until = self.state.is_windows_7().then(|| add(now, state::GRACE));
+        self.state.out_of_tolerance_since = None;
+        self.state.asked.clear();
+        for product in self.state.products().filter(|product| *product != SimProduct::Office) {
+            if let Some(place) = self.state.place(product) {
+                *place.licence = Licence::Unactivated;
+                *place.since = now;
+            }
+        }
+    }
+
+    /// Starts the clock of Windows 7 on hardware that it was not activated on.
+    fn notice_hardware(&mut self) {
+        let foreign = matches!(&self.state.licence, Licence::Permanent { board } if *board != self.hardware.board);
+        self.state.out_of_tolerance_since = match self.state.out_of_tolerance_since {
+            since @ Some(_) if foreign => since,
+            _ => foreign.then(|| self.world.now()),
+        };
     }
 
     /// The calls made so far, in order.
@@ -115,14 +162,22 @@ impl SimLicensing {
         &self.state
     }
 
-    /// Today's installation ID, where there is a key.
+    /// The hardware that it runs on.
+    pub fn hardware(&self) -> &Hardware {
+        &self.hardware
+    }
+
+    /// Today's installation ID of Windows, where there is a key.
     pub fn installation_id(&self) -> Option<InstallationId> {
-        self.state.key.as_ref().and_then(|key| self.state.installation_id(key, &self.hardware))
+        let key = self.state.key.as_ref()?;
+        self.state.installation_id(SimProduct::Windows, key, &self.hardware)
     }
 
     /// Puts other hardware around the disk.
     pub fn replace_hardware(&mut self, hardware: Hardware) {
-        self.hardware = hardware;
+        let from = std::mem::replace(&mut self.hardware, hardware).board;
+        self.notice_hardware();
+        self.world.note(&self.hardware, None, WorldDeed::HardwareReplaced { from }, Code::OK);
     }
 
     /// Sets the PC's clock ahead of the world's, or behind it, in minutes.
@@ -130,228 +185,62 @@ impl SimLicensing {
         self.clock_skew = minutes;
     }
 
+    /// `SoftwareProtectionPlatform\Activation\Manual`.
+    pub fn set_manual(&mut self, manual: bool) {
+        self.state.manual = manual;
+    }
+
+    /// Whether Windows does anything without being told to; a test that is not about that switches it off.
+    pub fn set_acts_by_itself(&mut self, acts: bool) {
+        self.acts_by_itself = acts;
+    }
+
+    /// Whether a KMS client asks its host without being told to.
+    pub fn set_asks_kms_by_itself(&mut self, asks: bool) {
+        self.asks_kms_by_itself = asks;
+    }
+
+    /// Joins a domain.
+    pub fn join_domain(&mut self, domain: &str) {
+        self.state.domain = Some(domain.to_ascii_lowercase());
+    }
+
+    /// Leaves the domain, and with it what Active Directory activated.
+    pub fn leave_domain(&mut self) {
+        self.state.domain = None;
+    }
+
     /// Restarts the PC, which brings a rearm into force.
     pub fn restart(&mut self) {
         if std::mem::take(&mut self.restart_due) {
             self.reset_timers();
+            let what = WorldDeed::Rearmed { cmid: self.state.cmid.clone() };
+            self.world.note(&self.hardware, None, what, Code::OK);
         }
     }
 
-    /// Lets Windows do what it has done by itself until now: activate a key that counts, unless `manual` is set.
-    pub fn settle(&mut self) {
-        let due = add(self.state.since, AUTOMATIC_ACTIVATION) <= self.world.now();
-        let key = self.state.key.clone().filter(|key| matches!(key.channel, Channel::Mak | Channel::Retail));
-        if let Some(key) = key.filter(|_| due && !self.state.manual && self.state.licence == Licence::Unactivated)
-            && self.world.activate_online(&key.partial).is_ok()
-        {
-            self.state.licence = Licence::Permanent { board: self.hardware.board.clone() };
-        }
-    }
-
-    fn begin(&mut self, call: LicensingCall) -> impl FnOnce(Code) -> LicensingError + use<> {
-        self.settle();
-        self.calls.push(call);
-        move |code| LicensingError::Failed { call, code }
-    }
-
-    /// The installed key, if `product` is its activation ID.
-    fn key_of(&self, product: &str) -> Result<InstalledKey, Code> {
-        let key = self.state.key.clone().ok_or(Code::NO_KEY)?;
-        let id = self.state.activation_id(key.channel);
-        if id.eq_ignore_ascii_case(product) { Ok(key) } else { Err(Code::NO_SUCH_PRODUCT) }
-    }
-
-    fn product(&self) -> Option<Product> {
-        let key = self.state.key.as_ref()?;
-        let (status, reason, grace) = self.state.standing(&self.hardware, self.world.now());
-        let iid = self.state.installation_id(key, &self.hardware);
-        let id = self.state.activation_id(key.channel);
-        if let Some(iid) = &iid {
-            let origin = Origin {
-                board: self.hardware.board.clone(),
-                partial_key: key.partial.clone(),
-                activation_id: id.clone(),
-            };
-            self.world.remember(iid, origin);
-        }
-        let (key_channel, token) = match key.channel {
-            Channel::Mak => ("Volume:MAK", "VOLUME_MAK"),
-            Channel::KmsClient => ("Volume:GVLK", "VOLUME_KMSCLIENT"),
-            Channel::KmsHost => ("Volume:CSVLK", "VOLUME_KMS"),
-            Channel::Retail => ("Retail", "RETAIL"),
-            Channel::Oem => ("OEM:DM", "OEM_DM"),
-            Channel::Other => ("Other", "TIMEBASED_EVAL"),
-        };
-        Some(Product {
-            id,
-            name: Some(format!("Windows(R), {} edition", self.state.edition)),
-            description: Some(format!("Windows(R) Operating System, {token} channel")),
-            application_id: Some(WINDOWS_APPLICATION.to_owned()),
-            family: Some(self.state.edition.clone()),
-            addon: Some(false),
-            partial_key: Some(key.partial.clone()),
-            key_channel: (!self.state.is_windows_7()).then(|| key_channel.to_owned()),
-            status: Some(status),
-            reason: Some(reason),
-            grace_minutes: Some(grace),
-            installation_id: iid,
-            kms_host: self.state.kms.as_ref().map(|(host, _)| host.clone()),
-            kms_port: self.state.kms.as_ref().map(|(_, port)| *port),
-            is_kms_host: Some(key.channel == Channel::KmsHost),
-        })
-    }
-
-    fn try_activate(&mut self, product: &str) -> Result<(), Code> {
-        if self.restart_due {
-            return Err(RESTART_DUE);
-        }
-        let key = self.key_of(product)?;
-        match key.channel {
-            Channel::KmsClient => {
-                if self.clock_skew.unsigned_abs() > KMS_CLOCK_TOLERANCE {
-                    return Err(Code::KMS_CLOCK);
-                }
-                let set = self.state.kms.as_ref().map(|(host, port)| (host.as_str(), *port));
-                self.world.ask_kms(set, &self.state.cmid)?;
-                self.state.licence = Licence::Volume { until: add(self.world.now(), KMS_VALIDITY) };
-            }
-            Channel::Mak | Channel::Retail | Channel::KmsHost => {
-                self.world.activate_online(&key.partial)?;
-                self.state.licence = Licence::Permanent { board: self.hardware.board.clone() };
-            }
-            Channel::Oem => return Err(Code::OEM_ONLINE),
-            Channel::Other => return Err(Code::KEY_TYPE),
+    /// Spends one rearm, for [`reset_timers`](Self::reset_timers) at the next boot; under SkipRearm it does nothing.
+    fn try_rearm(&mut self) -> Result<(), Code> {
+        if !self.state.skip_rearm {
+            self.state.rearms_left = self.state.rearms_left.checked_sub(1).ok_or(Code::REARM_LIMIT)?;
+            self.restart_due = true;
         }
         Ok(())
     }
 
-    fn try_deposit(&mut self, product: &str, iid: &InstallationId, cid: &ConfirmationId) -> Result<(), Code> {
-        if self.restart_due {
-            return Err(RESTART_DUE);
+    /// `sysprep /generalize`: spends one rearm, unless SkipRearm is set or a KMS host activated this Windows; each boot
+    /// from an image of the result is a first boot. The PC's own next boot is not simulated.
+    ///
+    /// # Errors
+    /// [`Code::REARM_LIMIT`], as sysprep writes it into its log; nothing is changed then.
+    pub fn generalize(&mut self) -> Result<LicensingState, Code> {
+        let (status, ..) = self.state.standing(SimProduct::Windows, &self.hardware, self.world.now());
+        let client = self.state.key.as_ref().is_some_and(|key| key.channel == Channel::KmsClient);
+        let free = self.state.skip_rearm || (client && status == LicenseStatus::Licensed);
+        if !free {
+            self.state.rearms_left = self.state.rearms_left.checked_sub(1).ok_or(Code::REARM_LIMIT)?;
         }
-        let key = self.key_of(product)?;
-        if matches!(key.channel, Channel::KmsClient | Channel::Other) {
-            return Err(Code::KEY_TYPE);
-        }
-        let today = self.state.installation_id(&key, &self.hardware).ok_or(Code::UNSPECIFIED)?;
-        if iid.digits().len() != today.digits().len() {
-            return Err(Code::CONFIRMATION_LENGTH);
-        }
-        if !iid.check_digits_fit() || !cid.check_digits_fit() {
-            return Err(Code::CHECK_DIGITS);
-        }
-        if confirmation_of(iid).map_err(|_| Code::UNSPECIFIED)? != *cid {
-            return Err(Code::NOT_ITS_CONFIRMATION);
-        }
-        if *iid != today {
-            let origin = self.world.origin(iid).ok_or(Code::OTHER_HARDWARE)?;
-            if origin.partial_key != key.partial || origin.activation_id != self.state.activation_id(key.channel) {
-                return Err(Code::OTHER_KEY);
-            }
-            if origin.board != self.hardware.board {
-                return Err(Code::OTHER_HARDWARE);
-            }
-        }
-        self.state.licence = Licence::Permanent { board: self.hardware.board.clone() };
-        Ok(())
-    }
-
-    fn try_install(&mut self, key: &ProductKey) -> Result<(), Code> {
-        let setup_key = gvlk(&self.state.edition, self.state.build).filter(|setup| setup == key);
-        let channel = match setup_key {
-            Some(_) => Channel::KmsClient,
-            None => self.world.channel_of(key).ok_or(Code::KEY_INVALID)?,
-        };
-        let installed = InstalledKey { partial: key.partial().to_owned(), channel };
-        if self.state.key.as_ref() != Some(&installed) {
-            self.state.key = Some(installed);
-            self.state.licence = Licence::Unactivated;
-            self.state.since = self.world.now();
-        }
-        Ok(())
-    }
-}
-
-impl LicensingService for SimLicensing {
-    fn products(&mut self, scope: ProductScope) -> Result<Vec<Product>, LicensingError> {
-        let _ = self.begin(LicensingCall::Products);
-        let mut products: Vec<Product> = self.product().into_iter().collect();
-        if scope == ProductScope::All {
-            products.push(Product {
-                id: digits::guid(&["extended security updates"]),
-                name: Some("Windows(R), extended security updates".to_owned()),
-                application_id: Some(WINDOWS_APPLICATION.to_owned()),
-                addon: Some(true),
-                status: Some(crate::activation::licensing::LicenseStatus::Unlicensed),
-                ..Product::default()
-            });
-        }
-        Ok(products)
-    }
-
-    fn service(&mut self) -> Result<Service, LicensingError> {
-        let _ = self.begin(LicensingCall::Service);
-        Ok(Service {
-            version: Some(if self.state.is_windows_7() { "6.1.7601.17514" } else { "10.0.22621.1" }.to_owned()),
-            client_machine_id: Some(self.state.cmid.clone()),
-            rearms_left: Some(self.state.rearms_left),
-            kms_host: self.state.kms.as_ref().map(|(host, _)| host.clone()),
-            kms_port: self.state.kms.as_ref().map(|(_, port)| *port),
-        })
-    }
-
-    fn install_product_key(&mut self, key: &ProductKey) -> Result<(), LicensingError> {
-        let failed = self.begin(LicensingCall::InstallProductKey);
-        self.try_install(key).map_err(failed)
-    }
-
-    fn uninstall_product_key(&mut self, product: &str) -> Result<(), LicensingError> {
-        let failed = self.begin(LicensingCall::UninstallProductKey);
-        self.key_of(product).map_err(failed)?;
-        self.state.key = None;
-        self.state.licence = Licence::Unactivated;
-        Ok(())
-    }
-
-    fn activate(&mut self, product: &str) -> Result<(), LicensingError> {
-        let failed = self.begin(LicensingCall::Activate);
-        self.try_activate(product).map_err(failed)
-    }
-
-    fn deposit_offline_confirmation_id(
-        &mut self,
-        product: &str,
-        iid: &InstallationId,
-        cid: &ConfirmationId,
-    ) -> Result<(), LicensingError> {
-        let failed = self.begin(LicensingCall::DepositOfflineConfirmationId);
-        self.try_deposit(product, iid, cid).map_err(failed)
-    }
-
-    fn set_kms(&mut self, host: &str, port: u16) -> Result<(), LicensingError> {
-        let _ = self.begin(LicensingCall::SetKms);
-        self.state.kms = Some((host.to_owned(), port));
-        Ok(())
-    }
-
-    fn clear_kms(&mut self) -> Result<(), LicensingError> {
-        let _ = self.begin(LicensingCall::ClearKms);
-        self.state.kms = None;
-        Ok(())
-    }
-
-    fn refresh_license_status(&mut self) -> Result<(), LicensingError> {
-        let _ = self.begin(LicensingCall::RefreshLicenseStatus);
-        Ok(())
-    }
-
-    fn rearm_windows(&mut self) -> Result<(), LicensingError> {
-        let failed = self.begin(LicensingCall::RearmWindows);
-        if self.state.skip_rearm {
-            return Ok(());
-        }
-        self.state.rearms_left = self.state.rearms_left.checked_sub(1).ok_or(Code::REARM_LIMIT).map_err(failed)?;
-        self.restart_due = true;
-        Ok(())
+        self.state.generalized = true;
+        Ok(self.state.clone())
     }
 }

@@ -13,6 +13,8 @@ use super::{Store, StoreError};
 use crate::activation::confirmation::{ConfirmationId, InstallationId, ProductRef};
 use crate::room::MachineName;
 
+mod exchange;
+
 /// How it stands with one installation ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -49,6 +51,8 @@ pub struct Asked {
 pub struct Imported {
     /// Whether it was not stored before.
     pub new: bool,
+    /// Whether anything has changed: it is new, or a refused pair is tried once more.
+    pub changed: bool,
     /// Set when another machine has the installation ID too.
     pub alarm: Option<SharedInstallationId>,
 }
@@ -83,6 +87,8 @@ pub struct ConfirmationSummary {
     pub asked_at: Timestamp,
     /// When its state changed last.
     pub changed_at: Timestamp,
+    /// The extended product ID, where the PC has told it.
+    pub extended_product_id: Option<String>,
 }
 
 /// One change in the confirmation store.
@@ -178,6 +184,35 @@ impl PairKey {
     }
 }
 
+impl PairKey {
+    fn put(&self, scope: &Scope<'_>, cid: &ConfirmationId) -> Result<Imported, Failure> {
+        let found = self.ensure(scope)?;
+        let before = match &found.sealed {
+            // A damaged one is replaced.
+            Some(sealed) => unseal(scope, self, &self.iid, sealed).ok(),
+            None => None,
+        };
+        let new = before.as_ref() != Some(cid);
+        if new {
+            let sealed = self.place(&self.iid, |place| scope.seal.close(place, cid.expose().as_bytes()))?;
+            scope.tx.execute(
+                "UPDATE confirmation SET sealed = ?2, imports = imports + 1, imported_at = ?3 WHERE id = ?1",
+                params![found.id, sealed, scope.now.as_microsecond()],
+            )?;
+        }
+        // A person who brings a refused pair again has it tried again; that spends nothing.
+        let changed = new || found.state != ConfirmationState::Known;
+        if changed {
+            scope.tx.execute(
+                "UPDATE confirmation SET state = 'known', stale_code = NULL, changed_at = ?2 WHERE id = ?1",
+                params![found.id, scope.now.as_microsecond()],
+            )?;
+            record(scope, found.id, ConfirmationState::Known, None)?;
+        }
+        Ok(Imported { new, changed, alarm: alarm(scope, &self.iid)? })
+    }
+}
+
 struct Found {
     id: i64,
     state: ConfirmationState,
@@ -208,7 +243,8 @@ fn unseal(scope: &Scope<'_>, key: &PairKey, iid: &InstallationId, sealed: &[u8])
 }
 
 const SUMMARY: &str =
-    "SELECT machine, activation_id, partial_key, iid, state, stale_code, asked_at, changed_at FROM confirmation";
+    "SELECT machine, activation_id, partial_key, iid, state, stale_code, asked_at, changed_at, extended_product_id
+     FROM confirmation";
 
 fn summary_of(row: &Row<'_>) -> rusqlite::Result<ConfirmationSummary> {
     Ok(ConfirmationSummary {
@@ -219,6 +255,7 @@ fn summary_of(row: &Row<'_>) -> rusqlite::Result<ConfirmationSummary> {
         stale_code: row.get(5)?,
         asked_at: instant(row, 6)?,
         changed_at: instant(row, 7)?,
+        extended_product_id: row.get(8)?,
     })
 }
 
@@ -256,31 +293,7 @@ impl Store {
         cid: &ConfirmationId,
     ) -> Result<Imported, StoreError> {
         let (key, cid) = (PairKey::new(machine, product, iid), cid.clone());
-        self.write("store a confirmation ID", move |scope| {
-            let found = key.ensure(scope)?;
-            let before = match &found.sealed {
-                // A damaged one is replaced.
-                Some(sealed) => unseal(scope, &key, &key.iid, sealed).ok(),
-                None => None,
-            };
-            let new = before.as_ref() != Some(&cid);
-            if new {
-                let sealed = key.place(&key.iid, |place| scope.seal.close(place, cid.expose().as_bytes()))?;
-                scope.tx.execute(
-                    "UPDATE confirmation SET sealed = ?2, imports = imports + 1, imported_at = ?3 WHERE id = ?1",
-                    params![found.id, sealed, scope.now.as_microsecond()],
-                )?;
-            }
-            // A person who brings a refused pair again has it tried again; that spends nothing.
-            if new || found.state != ConfirmationState::Known {
-                scope.tx.execute(
-                    "UPDATE confirmation SET state = 'known', stale_code = NULL, changed_at = ?2 WHERE id = ?1",
-                    params![found.id, scope.now.as_microsecond()],
-                )?;
-                record(scope, found.id, ConfirmationState::Known, None)?;
-            }
-            Ok(Imported { new, alarm: alarm(scope, &key.iid)? })
-        })
+        self.write("store a confirmation ID", move |scope| key.put(scope, &cid))
     }
 
     /// The confirmation ID to try on a machine: the one for `iid`, else the newest one that is stored for the same machine,

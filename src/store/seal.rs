@@ -59,6 +59,24 @@ pub enum KeyError {
 }
 
 /// The key that confirmation IDs and other secrets are encrypted with at rest. Losing it loses them.
+///
+/// It never shows itself, and `Debug` is a mask:
+/// ```
+/// # use klonwerk::store::StoreKey;
+/// let key = StoreKey::new([7; 32]);
+/// let text = format!("{:?}", key);
+/// let json = serde_json::to_string(&text);
+/// ```
+/// ```compile_fail,E0277
+/// # use klonwerk::store::StoreKey;
+/// let key = StoreKey::new([7; 32]);
+/// let text = format!("{}", key);
+/// ```
+/// ```compile_fail,E0277
+/// # use klonwerk::store::StoreKey;
+/// let key = StoreKey::new([7; 32]);
+/// let json = serde_json::to_string(&key);
+/// ```
 #[derive(Clone)]
 pub struct StoreKey(Secret<[u8; KEY_BYTES]>);
 

@@ -42,6 +42,7 @@ fn windows(note: &Note) {
                 let wanted = ConfirmationWanted {
                     installation_id: InstallationId::parse(&digits(9, 7)).unwrap(),
                     product: product(),
+                    extended_product_id: None,
                 };
                 assert_eq!(client.confirmation(&wanted).unwrap(), ConfirmationAnswer::Pending);
                 let report = json!({ "outcome": Outcome::PendingIid, "activations_spent": 0, "calls": [] });

@@ -1,8 +1,48 @@
-//! What can be wrong with a row, for people.
+//! What can be wrong with a row or a file.
 
 use std::fmt;
 
+use crate::activation::exchange::encoding::Encoding;
 use crate::room::{Language, MachineName};
+
+mod words;
+
+/// A place in a file, both from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The line.
+    pub line: usize,
+    /// The character of the line.
+    pub character: usize,
+}
+
+impl Position {
+    /// The first character.
+    pub const START: Self = Self { line: 1, character: 1 };
+
+    /// Where one is after `text`. Lines end with LF, CR LF or CR.
+    pub(super) fn after(self, text: &str) -> Self {
+        let mut at = self;
+        let mut chars = text.chars().peekable();
+        while let Some(c) = chars.next() {
+            if c == '\n' || (c == '\r' && chars.peek() != Some(&'\n')) {
+                at = Self { line: at.line + 1, character: 1 };
+            } else {
+                at.character += 1;
+            }
+        }
+        at
+    }
+
+    pub(super) fn fault(self, why: Why) -> RowFault {
+        RowFault { line: self.line, character: self.character, column: None, why }
+    }
+}
+
+/// A name in lower case and without what does not count in it.
+pub(super) fn folded(text: &str) -> String {
+    text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
 
 /// A column of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,29 +71,83 @@ impl Column {
         }
     }
 
-    /// By our name or VAMT's, in any case, with or without blanks, hyphens and underscores.
+    /// By our name, VAMT's, ActivationWs', or what people write in English and German; in any case, with or without blanks,
+    /// hyphens and underscores.
     pub(super) fn from_header(text: &str) -> Option<Self> {
-        let name: String = text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
-        Some(match name.as_str() {
-            "machine" | "computer" | "computername" | "pc" | "host" | "fullyqualifieddomainname" => Column::Machine,
-            "activationid" | "actid" | "sku" | "skuid" => Column::ActivationId,
-            "partialkey" | "partialproductkey" => Column::PartialKey,
-            "installationid" | "installationsid" | "iid" => Column::InstallationId,
-            "confirmationid" | "bestätigungsid" | "bestätigungsnummer" | "cid" => Column::ConfirmationId,
+        Some(match folded(text).as_str() {
+            "machine"
+            | "machinename"
+            | "computer"
+            | "computername"
+            | "pc"
+            | "pcname"
+            | "host"
+            | "hostname"
+            | "dnsname"
+            | "fqdn"
+            | "fullyqualifieddomainname"
+            | "rechner"
+            | "rechnername"
+            | "gerät"
+            | "gerätename"
+            | "geraet"
+            | "geraetename" => Column::Machine,
+            "activationid" | "actid" | "sku" | "skuid" | "aktivierungsid" | "aktivierungskennung" => {
+                Column::ActivationId
+            }
+            "partialkey"
+            | "partialproductkey"
+            | "teilschlüssel"
+            | "teilschluessel"
+            | "teilproductkey"
+            | "teilweiserproductkey"
+            | "letztefünfzeichen" => Column::PartialKey,
+            "installationid" | "installationsid" | "installationskennung" | "iid" => Column::InstallationId,
+            "confirmationid"
+            | "bestätigungsid"
+            | "bestaetigungsid"
+            | "bestätigungsnummer"
+            | "bestaetigungsnummer"
+            | "bestätigungskennung"
+            | "cid" => Column::ConfirmationId,
             _ => return None,
         })
     }
 }
 
-/// Why a row, or the whole table, was not taken as it is.
+/// Why a row, or the whole file, was not taken as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
-    /// The table is larger than any school needs.
+    /// The file is larger than any school needs.
     TooLarge,
+    /// The file has more rows than any school needs.
+    TooManyRows,
+    /// There is nothing in the file.
+    EmptyFile,
+    /// A workbook of a spreadsheet program, not a text.
+    Workbook,
+    /// The file says that it is in this encoding, or begins like it, and is not.
+    NotInEncoding(Encoding),
+    /// A character set that is not read here.
+    UnknownEncoding,
+    /// A character that no text file has.
+    Control(u32),
     /// A quote is not closed.
     UnclosedQuote,
-    /// The first line does not name this column.
+    /// Neither the first lines name this column nor does any column look like it.
     NoColumn,
+    /// XML that ends before its last element.
+    CutOff,
+    /// XML that is not well-formed.
+    NotXml,
+    /// XML with a document type, where entities can be defined that fill the memory or read other files.
+    DocumentType,
+    /// XML with an entity that XML itself does not define.
+    Entity,
+    /// XML that is nested deeper, or with more attributes in one element, than any export.
+    TooDeep,
+    /// XML without a single installation ID.
+    NoInstallation,
     /// The cell is empty.
     Empty,
     /// A spreadsheet has turned the digits into a rounded number: they are lost.
@@ -66,6 +160,11 @@ pub enum Why {
     CheckDigits,
     /// Not a computer name.
     NotAName,
+    /// No profile has a PC of this name.
+    UnknownMachine {
+        /// The name.
+        machine: MachineName,
+    },
     /// No PC of ours has reported the installation ID, and the row does not say enough to go without.
     UnknownInstallation,
     /// The installation ID belongs to another PC.
@@ -87,11 +186,69 @@ pub enum Why {
     },
 }
 
-/// A fault of one row.
+impl Why {
+    /// Whether the file as a whole cannot be trusted, so that nothing of it is stored.
+    pub fn is_structural(&self) -> bool {
+        use Why::*;
+        match self {
+            TooLarge | TooManyRows | EmptyFile | Workbook | NotInEncoding(_) | UnknownEncoding | Control(_)
+            | UnclosedQuote | NoColumn | CutOff | NotXml | DocumentType | Entity | TooDeep | NoInstallation => true,
+            Empty
+            | Rounded
+            | NotDigits
+            | DigitCount(_)
+            | CheckDigits
+            | NotAName
+            | UnknownMachine { .. }
+            | UnknownInstallation
+            | OtherMachine { .. }
+            | OtherProduct
+            | SharedInstallation { .. }
+            | Contradiction { .. } => false,
+        }
+    }
+
+    /// Its name for programs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Why::TooLarge => "too-large",
+            Why::TooManyRows => "too-many-rows",
+            Why::EmptyFile => "empty-file",
+            Why::Workbook => "workbook",
+            Why::NotInEncoding(_) => "not-in-encoding",
+            Why::UnknownEncoding => "unknown-encoding",
+            Why::Control(_) => "control-character",
+            Why::UnclosedQuote => "unclosed-quote",
+            Why::NoColumn => "no-column",
+            Why::CutOff => "cut-off",
+            Why::NotXml => "not-xml",
+            Why::DocumentType => "document-type",
+            Why::Entity => "entity",
+            Why::TooDeep => "too-deep",
+            Why::NoInstallation => "no-installation-id",
+            Why::Empty => "empty",
+            Why::Rounded => "rounded",
+            Why::NotDigits => "not-digits",
+            Why::DigitCount(_) => "digit-count",
+            Why::CheckDigits => "check-digits",
+            Why::NotAName => "not-a-name",
+            Why::UnknownMachine { .. } => "unknown-machine",
+            Why::UnknownInstallation => "unknown-installation-id",
+            Why::OtherMachine { .. } => "other-machine",
+            Why::OtherProduct => "other-product",
+            Why::SharedInstallation { .. } => "shared-installation-id",
+            Why::Contradiction { .. } => "contradiction",
+        }
+    }
+}
+
+/// A fault of one row, or of the whole file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowFault {
     /// The line of the file, from 1.
     pub line: usize,
+    /// The character of that line, from 1.
+    pub character: usize,
     /// The column, where the fault lies in one.
     pub column: Option<Column>,
     /// What is wrong.
@@ -99,6 +256,11 @@ pub struct RowFault {
 }
 
 impl RowFault {
+    /// What a file above the size limit gets, before it is read.
+    pub fn too_large() -> Self {
+        Position::START.fault(Why::TooLarge)
+    }
+
     /// Whether it is more than a typing error: one installation ID under several PCs.
     pub fn is_alarm(&self) -> bool {
         matches!(self.why, Why::SharedInstallation { .. })
@@ -106,97 +268,17 @@ impl RowFault {
 
     /// One line for people: where, what, what to do.
     pub fn text(&self, language: Language) -> String {
-        let place = match (language, self.column) {
-            (Language::En, Some(column)) => format!("line {}, {}", self.line, column.name()),
-            (Language::En, None) => format!("line {}", self.line),
-            (Language::De, Some(column)) => format!("Zeile {}, {}", self.line, column.name()),
-            (Language::De, None) => format!("Zeile {}", self.line),
+        let line = match language {
+            Language::En => "line",
+            Language::De => "Zeile",
         };
-        format!("{place}: {}", self.why.text(language, self.column))
+        let column = self.column.map(|column| format!(", {}", column.name())).unwrap_or_default();
+        format!("{line} {}:{}{column}: {}", self.line, self.character, self.why.text(language, self.column))
     }
 }
 
 impl fmt::Display for RowFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text(Language::En))
-    }
-}
-
-fn names(machines: &[MachineName]) -> String {
-    machines.iter().map(MachineName::as_str).collect::<Vec<_>>().join(", ")
-}
-
-impl Why {
-    fn text(&self, language: Language, column: Option<Column>) -> String {
-        let (en, de) = match self {
-            Why::TooLarge => (
-                "the table is too large; import the rooms one by one",
-                "die Tabelle ist zu groß; Räume einzeln importieren",
-            ),
-            Why::UnclosedQuote => ("a quotation mark is not closed", "ein Anführungszeichen ist nicht geschlossen"),
-            Why::NoColumn => ("the first line does not name this column", "die erste Zeile nennt diese Spalte nicht"),
-            Why::Empty => ("the cell is empty", "die Zelle ist leer"),
-            Why::Rounded => (
-                "a spreadsheet has rounded the number, its digits are lost; set the column to text and enter it again",
-                "eine Tabellenkalkulation hat die Zahl gerundet, ihre Ziffern sind verloren; Spalte als Text einstellen und neu eingeben",
-            ),
-            Why::NotDigits => (
-                "there is something else than digits, blanks and hyphens",
-                "hier steht etwas anderes als Ziffern, Leerzeichen und Bindestriche",
-            ),
-            Why::DigitCount(count) => {
-                let wanted = if column == Some(Column::ConfirmationId) { "48" } else { "54/63" };
-                return match language {
-                    Language::En => format!("{count} digits instead of {wanted}"),
-                    Language::De => format!("{count} Ziffern statt {wanted}"),
-                };
-            }
-            Why::CheckDigits if column == Some(Column::ConfirmationId) => (
-                "the check digits do not look right; compare the digits (Windows decides)",
-                "die Prüfziffern sehen falsch aus; Ziffern vergleichen (Windows entscheidet)",
-            ),
-            Why::CheckDigits => (
-                "the check digits do not fit: a typing error, compare the digits",
-                "die Prüfziffern passen nicht: ein Tippfehler, Ziffern vergleichen",
-            ),
-            Why::NotAName => ("this is not a computer name", "das ist kein Computername"),
-            Why::UnknownInstallation => (
-                "no PC has reported this installation ID; compare it, or give machine, activation_id and partial_key",
-                "kein PC hat diese Installations-ID gemeldet; vergleichen, oder machine, activation_id und partial_key angeben",
-            ),
-            Why::OtherMachine { owner } => {
-                return match language {
-                    Language::En => format!("the installation ID belongs to {owner}, not to the PC of this row"),
-                    Language::De => format!("die Installations-ID gehört zu {owner}, nicht zum PC dieser Zeile"),
-                };
-            }
-            Why::OtherProduct => (
-                "the installation ID belongs to another product or key of this PC",
-                "die Installations-ID gehört zu einem anderen Produkt oder Schlüssel dieses PCs",
-            ),
-            Why::SharedInstallation { machines } => {
-                let machines = names(machines);
-                return match language {
-                    Language::En => format!(
-                        "ALARM: several PCs have this installation ID ({machines}); look at their firmware's serial numbers"
-                    ),
-                    Language::De => format!(
-                        "ALARM: mehrere PCs haben diese Installations-ID ({machines}); Seriennummern ihrer Firmware ansehen"
-                    ),
-                };
-            }
-            Why::Contradiction { line } => {
-                return match language {
-                    Language::En => format!("line {line} gives another confirmation ID for the same installation ID"),
-                    Language::De => {
-                        format!("Zeile {line} nennt zur selben Installations-ID eine andere Bestätigungs-ID")
-                    }
-                };
-            }
-        };
-        match language {
-            Language::En => en.to_owned(),
-            Language::De => de.to_owned(),
-        }
     }
 }

@@ -1,14 +1,36 @@
-//! Reading confirmation IDs from a table that somebody else filled.
+//! Reading confirmation IDs from a file that somebody else filled.
 
 use std::collections::BTreeMap;
 
 use crate::activation::confirmation::{ConfirmationError, ConfirmationId, InstallationId, ProductRef};
-use crate::activation::exchange::csv::{Record, records, unguard};
-use crate::activation::exchange::fault::{Column, RowFault, Why};
+use crate::activation::exchange::candidate::Candidate;
+use crate::activation::exchange::encoding::{Encoding, decode};
+use crate::activation::exchange::fault::{Column, Position, RowFault, Why};
+use crate::activation::exchange::{table, vamt};
 use crate::room::MachineName;
 
-/// More than any school: 20 rooms of 35 PCs make 150 KB.
-const MOST_BYTES: usize = 8 << 20;
+/// The largest file that is read, in bytes. 20 rooms of 35 PCs make 150 KB of CSV, and a few megabytes of VAMT's XML.
+pub const MOST_BYTES: usize = 16 << 20;
+
+/// What a file turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// A table with separators.
+    #[default]
+    Table,
+    /// XML, such as VAMT exports it.
+    Vamt,
+}
+
+impl Form {
+    /// Its name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Form::Table => "table",
+            Form::Vamt => "vamt",
+        }
+    }
+}
 
 /// A PC that has reported an installation ID.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +44,8 @@ pub struct KnownInstallation {
 /// A confirmation ID to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfirmationRow {
-    /// The line of the file, from 1.
-    pub line: usize,
+    /// Where the row begins; in XML, where its installation ID does.
+    pub at: Position,
     /// The PC.
     pub machine: MachineName,
     /// The product.
@@ -32,6 +54,8 @@ pub struct ConfirmationRow {
     pub iid: InstallationId,
     /// Its confirmation ID.
     pub cid: ConfirmationId,
+    /// Where the file names the PC, if none has reported the installation ID.
+    pub unreported: Option<Position>,
 }
 
 /// What came of a table.
@@ -45,37 +69,71 @@ pub struct ImportResult {
     pub warnings: Vec<RowFault>,
     /// Rows whose confirmation ID is still empty.
     pub open: usize,
+    /// Of those accepted, how many changed nothing, since the store had them. Known once they are stored.
+    pub unchanged: usize,
+    /// What the file is.
+    pub form: Form,
+    /// How it was written.
+    pub encoding: Encoding,
 }
 
-/// Reads the confirmation IDs of a table. `known` names the PCs that have reported an installation ID.
+impl ImportResult {
+    fn refusal(faults: Vec<RowFault>) -> Self {
+        Self { refused: faults, ..Self::default() }
+    }
+
+    /// Whether nothing of the file is to be stored, because it cannot be trusted as a whole.
+    pub fn is_refusal(&self) -> bool {
+        self.refused.iter().any(|fault| fault.why.is_structural())
+    }
+
+    /// Refuses the rows of PCs that are not `ours` and that nobody has reported.
+    pub fn refuse_strangers(&mut self, ours: impl Fn(&MachineName) -> bool) {
+        let (accepted, strangers) = std::mem::take(&mut self.accepted)
+            .into_iter()
+            .partition(|row| row.unreported.is_none() || ours(&row.machine));
+        self.accepted = accepted;
+        for row in strangers {
+            let at = row.unreported.unwrap_or(Position::START);
+            let why = Why::UnknownMachine { machine: row.machine };
+            self.refused.push(RowFault { column: Some(Column::Machine), ..at.fault(why) });
+        }
+        self.refused.sort_by_key(|fault| (fault.line, fault.character));
+    }
+}
+
+/// Reads the confirmation IDs of a file: our table or another one, or VAMT's XML; which of them is seen from what is in it.
+/// `known` names the PCs that have reported an installation ID.
 ///
 /// A row needs an installation ID and a confirmation ID. If a PC has reported the installation ID, the rest of the row
 /// must not contradict it; else the row must name machine, activation ID and partial key, and the installation ID's check
-/// digits must fit.
-pub fn read_confirmations(text: &str, known: impl Fn(&InstallationId) -> Vec<KnownInstallation>) -> ImportResult {
-    let mut result = ImportResult::default();
-    if text.len() > MOST_BYTES {
-        result.refused.push(RowFault { line: 1, column: None, why: Why::TooLarge });
-        return result;
+/// digits must fit. A fault of the file as a whole leaves nothing accepted ([`ImportResult::is_refusal`]).
+pub fn read_confirmations(
+    file: &(impl AsRef<[u8]> + ?Sized),
+    known: impl Fn(&InstallationId) -> Vec<KnownInstallation>,
+) -> ImportResult {
+    let bytes = file.as_ref();
+    if bytes.len() > MOST_BYTES {
+        return ImportResult::refusal(vec![RowFault::too_large()]);
     }
-    let mut records = records(text).into_iter();
-    let header = records.next();
-    let columns: Vec<Option<Column>> =
-        header.iter().flat_map(|record| &record.fields).map(|field| Column::from_header(unguard(field))).collect();
-    for needed in [Column::InstallationId, Column::ConfirmationId] {
-        if !columns.contains(&Some(needed)) {
-            let line = header.as_ref().map_or(1, |record| record.line);
-            result.refused.push(RowFault { line, column: Some(needed), why: Why::NoColumn });
-        }
-    }
-    if !result.refused.is_empty() {
-        return result;
-    }
-    for record in records {
-        let row = Row { record: &record, columns: &columns };
-        match row.read(&known, &mut result.warnings) {
-            Ok(Some(accepted)) => result.accepted.push(accepted),
-            Ok(None) => result.open += 1,
+    let (text, encoding) = match decode(bytes) {
+        Ok(decoded) => decoded,
+        Err(fault) => return ImportResult::refusal(vec![fault]),
+    };
+    let form = if text.trim_start().starts_with('<') { Form::Vamt } else { Form::Table };
+    let candidates = match form {
+        Form::Table => table::candidates(&text, &known),
+        Form::Vamt => vamt::candidates(&text).map_err(|fault| vec![fault]),
+    };
+    let candidates = match candidates {
+        Ok(candidates) => candidates,
+        Err(faults) => return ImportResult { form, encoding, ..ImportResult::refusal(faults) },
+    };
+    let mut result = ImportResult { form, encoding, ..ImportResult::default() };
+    for candidate in &candidates {
+        match candidate.read(&known, &mut result.warnings) {
+            Ok(rows) if rows.is_empty() => result.open += 1,
+            Ok(rows) => result.accepted.extend(rows),
             Err(fault) => result.refused.push(fault),
         }
     }
@@ -83,49 +141,53 @@ pub fn read_confirmations(text: &str, known: impl Fn(&InstallationId) -> Vec<Kno
     result
 }
 
-/// Compares the rows with each other: the same twice counts once, contradictions and shared installation IDs go.
+/// Compares the rows with each other: the same twice counts once, contradictions go, and one installation ID under several
+/// PCs is an alarm.
 fn settle(result: &mut ImportResult) {
     let mut by_iid: BTreeMap<InstallationId, Vec<ConfirmationRow>> = BTreeMap::new();
     for row in result.accepted.drain(..) {
         by_iid.entry(row.iid.clone()).or_default().push(row);
     }
-    for rows in by_iid.into_values() {
+    for mut rows in by_iid.into_values() {
         let Some(first) = rows.first() else { continue };
-        let mut machines: Vec<MachineName> = rows.iter().map(|row| row.machine.clone()).collect();
-        machines.sort();
-        machines.dedup();
-        if machines.len() > 1 {
-            result.refused.extend(rows.iter().map(|row| RowFault {
-                line: row.line,
-                column: Some(Column::InstallationId),
-                why: Why::SharedInstallation { machines: machines.clone() },
-            }));
-        } else if let Some(other) = rows.iter().find(|row| row.cid != first.cid) {
+        if let Some(other) = rows.iter().find(|row| row.cid != first.cid) {
             // Nobody can say which of them is right.
-            result.refused.extend([(first.line, other.line), (other.line, first.line)].map(|(line, against)| {
-                RowFault { line, column: Some(Column::ConfirmationId), why: Why::Contradiction { line: against } }
+            result.refused.extend([(first, other), (other, first)].map(|(row, against)| RowFault {
+                column: Some(Column::ConfirmationId),
+                ..row.at.fault(Why::Contradiction { line: against.at.line })
             }));
-        } else {
-            result.accepted.push(first.clone());
+            continue;
         }
+        rows.sort_by(|a, b| (&a.machine, &a.product).cmp(&(&b.machine, &b.product)).then(a.at.cmp(&b.at)));
+        rows.dedup_by(|later, earlier| (&later.machine, &later.product) == (&earlier.machine, &earlier.product));
+        let machines = machines(rows.iter().map(|row| &row.machine));
+        if machines.len() > 1 {
+            let mut places: Vec<Position> = rows.iter().map(|row| row.at).collect();
+            places.sort();
+            places.dedup();
+            result.warnings.extend(places.into_iter().map(|at| RowFault {
+                column: Some(Column::InstallationId),
+                ..at.fault(Why::SharedInstallation { machines: machines.clone() })
+            }));
+        }
+        result.accepted.extend(rows);
     }
-    result.accepted.sort_by_key(|row| row.line);
-    result.refused.sort_by_key(|fault| fault.line);
+    result.accepted.sort_by(|a, b| a.at.cmp(&b.at).then_with(|| a.machine.cmp(&b.machine)));
+    result.refused.sort_by_key(|fault| (fault.line, fault.character));
+    result.warnings.sort_by_key(|fault| (fault.line, fault.character));
+    result.warnings.dedup();
 }
 
-struct Row<'a> {
-    record: &'a Record,
-    columns: &'a [Option<Column>],
+fn machines<'a>(names: impl Iterator<Item = &'a MachineName>) -> Vec<MachineName> {
+    let mut machines: Vec<MachineName> = names.cloned().collect();
+    machines.sort();
+    machines.dedup();
+    machines
 }
 
-impl Row<'_> {
-    fn cell(&self, column: Column) -> &str {
-        let at = self.columns.iter().position(|found| *found == Some(column));
-        at.and_then(|at| self.record.fields.get(at)).map_or("", |field| unguard(field))
-    }
-
+impl Candidate {
     fn fault(&self, column: Column, why: Why) -> RowFault {
-        RowFault { line: self.record.line, column: Some(column), why }
+        RowFault { column: Some(column), ..self.place(column).fault(why) }
     }
 
     fn digits<T>(
@@ -133,7 +195,7 @@ impl Row<'_> {
         column: Column,
         parse: impl FnOnce(&str) -> Result<T, ConfirmationError>,
     ) -> Result<T, RowFault> {
-        let cell = self.cell(column);
+        let cell = self.text(column);
         parse(cell).map_err(|error| {
             let why = match error {
                 _ if cell.is_empty() => Why::Empty,
@@ -147,77 +209,91 @@ impl Row<'_> {
         })
     }
 
+    /// What is to be stored: nothing while the confirmation ID is missing, else one row, and more only if several PCs have
+    /// reported the installation ID and this does not say which is meant.
     fn read(
         &self,
         known: &impl Fn(&InstallationId) -> Vec<KnownInstallation>,
         warnings: &mut Vec<RowFault>,
-    ) -> Result<Option<ConfirmationRow>, RowFault> {
-        if self.record.unclosed {
-            return Err(RowFault { line: self.record.line, column: None, why: Why::UnclosedQuote });
-        }
-        if self.cell(Column::ConfirmationId).is_empty() {
-            return Ok(None);
+    ) -> Result<Vec<ConfirmationRow>, RowFault> {
+        if self.text(Column::ConfirmationId).is_empty() {
+            return Ok(Vec::new());
         }
         let iid = self.digits(Column::InstallationId, InstallationId::parse)?;
         let cid = self.digits(Column::ConfirmationId, ConfirmationId::parse)?;
         let machine = self.machine()?;
         let owners = known(&iid);
+        let mut remarks = Vec::new();
         if !iid.check_digits_fit() {
             let fault = self.fault(Column::InstallationId, Why::CheckDigits);
             // One that Windows itself reported is not a typing error: our rule is wrong then, not the number.
             if owners.is_empty() {
                 return Err(fault);
             }
-            warnings.push(fault);
+            remarks.push(fault);
         }
-        let (machine, product) = self.owner(&owners, machine)?;
+        let rows = self.owners(&owners, machine)?;
         if !cid.check_digits_fit() {
-            warnings.push(self.fault(Column::ConfirmationId, Why::CheckDigits));
+            remarks.push(self.fault(Column::ConfirmationId, Why::CheckDigits));
         }
-        Ok(Some(ConfirmationRow { line: self.record.line, machine, product, iid, cid }))
+        let sharing = machines(owners.iter().map(|owner| &owner.machine));
+        if sharing.len() > 1 {
+            let why = Why::SharedInstallation { machines: sharing };
+            remarks.push(RowFault { column: Some(Column::InstallationId), ..self.at.fault(why) });
+        }
+        warnings.append(&mut remarks);
+        let unreported = owners.is_empty().then(|| self.place(Column::Machine));
+        let row = |(machine, product)| ConfirmationRow {
+            at: self.at,
+            machine,
+            product,
+            iid: iid.clone(),
+            cid: cid.clone(),
+            unreported,
+        };
+        Ok(rows.into_iter().map(row).collect())
     }
 
     /// The machine that the row names; of a full domain name the first label.
     fn machine(&self) -> Result<Option<MachineName>, RowFault> {
-        let cell = self.cell(Column::Machine);
-        let label = cell.split('.').next().unwrap_or_default();
+        let label = self.text(Column::Machine).split('.').next().unwrap_or_default();
         if label.is_empty() {
             return Ok(None);
         }
         label.parse().map(Some).map_err(|_| self.fault(Column::Machine, Why::NotAName))
     }
 
-    fn owner(
+    fn owners(
         &self,
         owners: &[KnownInstallation],
         machine: Option<MachineName>,
-    ) -> Result<(MachineName, ProductRef), RowFault> {
-        let activation_id = self.cell(Column::ActivationId).trim_matches(['{', '}']).to_ascii_lowercase();
-        let partial_key = self.cell(Column::PartialKey).to_ascii_uppercase();
-        let mut machines: Vec<MachineName> = owners.iter().map(|owner| owner.machine.clone()).collect();
-        machines.sort();
-        machines.dedup();
-        match machines.as_slice() {
-            [] => match machine {
+    ) -> Result<Vec<(MachineName, ProductRef)>, RowFault> {
+        let activation_id = self.text(Column::ActivationId).trim_matches(['{', '}']).to_ascii_lowercase();
+        let partial_key = self.text(Column::PartialKey).to_ascii_uppercase();
+        let Some(first) = owners.first() else {
+            return match machine {
                 Some(machine) if !activation_id.is_empty() && !partial_key.is_empty() => {
-                    Ok((machine, ProductRef { activation_id, partial_key }))
+                    Ok(vec![(machine, ProductRef { activation_id, partial_key })])
                 }
                 _ => Err(self.fault(Column::InstallationId, Why::UnknownInstallation)),
-            },
-            [owner] if machine.as_ref().is_some_and(|machine| machine != owner) => {
-                Err(self.fault(Column::Machine, Why::OtherMachine { owner: owner.clone() }))
-            }
-            [owner] => owners
-                .iter()
-                .map(|known| &known.product)
-                .find(|product| {
-                    (activation_id.is_empty() || activation_id == product.activation_id.to_ascii_lowercase())
-                        && (partial_key.is_empty() || partial_key == product.partial_key.to_ascii_uppercase())
-                })
-                .map(|product| (owner.clone(), product.clone()))
-                .ok_or_else(|| self.fault(Column::ActivationId, Why::OtherProduct)),
-            _ => Err(self.fault(Column::InstallationId, Why::SharedInstallation { machines })),
+            };
+        };
+        let meant: Vec<&KnownInstallation> =
+            owners.iter().filter(|owner| machine.as_ref().is_none_or(|machine| *machine == owner.machine)).collect();
+        if meant.is_empty() {
+            return Err(self.fault(Column::Machine, Why::OtherMachine { owner: first.machine.clone() }));
         }
+        let fits = |product: &ProductRef| {
+            (activation_id.is_empty() || activation_id == product.activation_id.to_ascii_lowercase())
+                && (partial_key.is_empty() || partial_key == product.partial_key.to_ascii_uppercase())
+        };
+        let mut rows: Vec<(MachineName, ProductRef)> = Vec::new();
+        for owner in meant {
+            if fits(&owner.product) && rows.iter().all(|(machine, _)| *machine != owner.machine) {
+                rows.push((owner.machine.clone(), owner.product.clone()));
+            }
+        }
+        if rows.is_empty() { Err(self.fault(Column::ActivationId, Why::OtherProduct)) } else { Ok(rows) }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::activation::confirmation::{ConfirmationId, InstallationId, ProductRef
 use crate::activation::hook::{ConfirmationAnswer, ConfirmationDesk, DeskError, OrderedKey, Outcome};
 use crate::activation::key::{ProductKey, ReleasedKey};
 use crate::activation::licensing::{
-    LicenseStatus, LicensingCall, LicensingError, LicensingService, Product, ProductScope, Service,
+    LicenseStatus, LicensingCall, LicensingError, LicensingService, Product, ProductScope, Service, VlActivationType,
 };
 use crate::activation::preview::{KnownKey, MachineActivation, WINDOWS_7_GRACE};
 use crate::activation::strategy::Strategy;
@@ -169,6 +169,30 @@ impl LicensingService for Forecast {
     fn rearm_windows(&mut self) -> Result<(), LicensingError> {
         self.calls.push(LicensingCall::RearmWindows);
         Ok(())
+    }
+
+    fn set_vl_activation_type(
+        &mut self,
+        _product: Option<&str>,
+        _kind: VlActivationType,
+    ) -> Result<(), LicensingError> {
+        self.calls.push(LicensingCall::SetVlActivationType);
+        Ok(())
+    }
+
+    fn clear_vl_activation_type(&mut self, _product: Option<&str>) -> Result<(), LicensingError> {
+        self.calls.push(LicensingCall::ClearVlActivationType);
+        Ok(())
+    }
+
+    fn clear_product_key_from_registry(&mut self) -> Result<(), LicensingError> {
+        self.calls.push(LicensingCall::ClearProductKeyFromRegistry);
+        Ok(())
+    }
+
+    fn firmware_key(&mut self) -> Result<Option<ProductKey>, LicensingError> {
+        self.calls.push(LicensingCall::FirmwareKey);
+        Ok(None)
     }
 }
 

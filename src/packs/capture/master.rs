@@ -63,7 +63,7 @@ impl Master {
     /// What the disk itself tells about its Windows.
     fn read_facts(&self) -> WindowsFacts {
         let known = |facts: &WindowsFacts| {
-            let WindowsFacts { build, edition, product, generalized, skip_rearm, key_channel, firmware: _ } = facts;
+            let WindowsFacts { build, edition, product, generalized, skip_rearm, key_channel, .. } = facts;
             [
                 build.is_some(),
                 edition.is_some(),
@@ -92,12 +92,18 @@ impl Master {
             skip_rearm: given.skip_rearm.or(read.skip_rearm),
             key_channel: given.key_channel.or(read.key_channel),
             firmware: given.firmware.or(read.firmware).or(self.layout.firmware),
+            oem_vendor: given.oem_vendor.clone().or(read.oem_vendor),
+            bound_to: given.bound_to.or(read.bound_to),
         }
     }
 
     /// What will trouble the clones of this disk.
     pub(super) fn warnings(&self, given: &WindowsFacts) -> Vec<CaptureWarning> {
         let (facts, read) = (self.facts(given), self.read_facts());
+        if facts.bound_to.is_some() {
+            // It will have no other clone than the PC that it comes from.
+            return Vec::new();
+        }
         let denied = read.skip_rearm == Some(true) && facts.skip_rearm == Some(false);
         let all = [
             (facts.skip_rearm == Some(true), CaptureWarning::SkipRearm),

@@ -2,8 +2,11 @@
 
 use super::{FaultKind, Found, MOST_FAULTS, Named, Shape};
 use crate::activation::KeyKind;
+use crate::activation::key::GVLK_PAGE;
 use crate::calendar::ScheduleError;
+use crate::calendar::school::{CalendarError, LONGEST_HOLIDAYS, MOST_HOLIDAYS};
 use crate::image::{FirmwareKind, KeyChannel};
+use crate::room::Language;
 
 /// What is wrong.
 pub(super) fn text(kind: &FaultKind) -> String {
@@ -64,8 +67,41 @@ pub(super) fn text(kind: &FaultKind) -> String {
         FaultKind::BadPartialKey => "these are not the last five characters of a product key".to_owned(),
         FaultKind::KeySources { count: 0 } => "nothing says where this key's value comes from".to_owned(),
         FaultKind::KeySources { count } => format!("this key's value would come from {count} places"),
+        FaultKind::HostKey => {
+            "this is the key of a KMS host; on a PC it would use up the host's few activations".to_owned()
+        }
+        FaultKind::OemKeyValue => {
+            "a PC's own key comes with the PC; here it would get a value from the server".to_owned()
+        }
+        FaultKind::PublishedKey { kind: KeyKind::Gvlk } => {
+            "no key that Microsoft publishes as GVLK ends like this".to_owned()
+        }
+        FaultKind::PublishedKey { kind } => {
+            format!("a key that ends like this is a published GVLK, not of type `{}`", kind.name())
+        }
+        FaultKind::BudgetOnUncounted { field, kind } => {
+            format!("`{field}` means nothing for a key of type `{}`; nobody counts its activations", kind.name())
+        }
+        FaultKind::ReserveWithoutBudget => "a reserve without a budget keeps nothing".to_owned(),
+        FaultKind::ReserveAboveBudget { reserve, budget } => {
+            format!("a reserve of {reserve} leaves nothing to spend of a budget of {budget}")
+        }
         FaultKind::EmptyCommand => "this command has no program".to_owned(),
         FaultKind::ShippedHookName { hook } => format!("`{hook}` is the name of a hook that comes with Klonwerk"),
+
+        FaultKind::Calendar(error) => match error {
+            CalendarError::NoDate { text } => format!("`{text}` is not a date"),
+            CalendarError::Reversed { from, to } => format!("these holidays end on {to}, before they begin on {from}"),
+            CalendarError::TooLong { days } => {
+                format!("these holidays last {days} days; no holidays last more than {LONGEST_HOLIDAYS}")
+            }
+            CalendarError::TooMany { count } => {
+                format!("{count} entries are listed; a calendar has at most {MOST_HOLIDAYS}")
+            }
+            CalendarError::NoSchoolDay => {
+                "no day of the week is a school day; there would be no school night".to_owned()
+            }
+        },
 
         FaultKind::Schedule(error) => match error {
             ScheduleError::NotUnderstood { text } => format!("`{text}` is not a schedule"),
@@ -119,9 +155,7 @@ pub(super) fn text(kind: &FaultKind) -> String {
         FaultKind::NotGeneralized { image, strategy } => {
             format!("the strategy `{strategy}` needs an image that is generalized; `{image}` is not")
         }
-        FaultKind::GraceTooShort { days, grace_days } => {
-            format!("up to {days} days pass between two clones, but the grace of this Windows is {grace_days} days")
-        }
+        FaultKind::GraceEnds(plan) => plan.text(Language::En),
         FaultKind::GraceWithoutSchedule { grace_days } => {
             format!(
                 "the grace of this Windows ends after {grace_days} days, and no schedule re-clones the room before that"
@@ -239,10 +273,43 @@ pub(super) fn advice(kind: &FaultKind) -> String {
         FaultKind::KeySources { .. } => {
             "write exactly one of `credential`, `file`, `environment`, `in_image`".to_owned()
         }
+        FaultKind::HostKey => {
+            "take it out; it belongs on the KMS host alone. The PCs use `kms` with the GVLK of their image, which needs no \
+             entry here"
+                .to_owned()
+        }
+        FaultKind::OemKeyValue => {
+            "leave the source out; for Windows 7, `in_image` with the last five characters of the vendor's key".to_owned()
+        }
+        FaultKind::PublishedKey { kind: KeyKind::Gvlk } => {
+            format!("look at {GVLK_PAGE}; a key that is not there is a `mak` or `retail` key")
+        }
+        FaultKind::PublishedKey { .. } => "write `type: gvlk`, or the characters of the key that is meant".to_owned(),
+        FaultKind::BudgetOnUncounted { .. } => {
+            "leave `budget` and `reserve` out; they are for `mak` and `retail` keys".to_owned()
+        }
+        FaultKind::ReserveWithoutBudget => {
+            "add `budget`, the number of activations that may ever be spent with this key".to_owned()
+        }
+        FaultKind::ReserveAboveBudget { .. } => {
+            "write a reserve that is smaller than the budget; to spend nothing at all write `budget: 0` alone".to_owned()
+        }
         FaultKind::EmptyCommand => {
             "write program and arguments as a list, such as [powershell, -File, 'C:\\\\x.ps1']".to_owned()
         }
         FaultKind::ShippedHookName { .. } => "give your hook another name".to_owned(),
+
+        FaultKind::Calendar(error) => match error {
+            CalendarError::NoDate { .. } => "write year, month and day, such as 2026-12-24".to_owned(),
+            CalendarError::Reversed { .. } => {
+                "`from` is the first day without lessons, `to` the last one; correct one of them".to_owned()
+            }
+            CalendarError::TooLong { .. } => "check the year of `to`".to_owned(),
+            CalendarError::TooMany { .. } => "remove those of past years".to_owned(),
+            CalendarError::NoSchoolDay => {
+                "list the days with lessons, or leave `school_days` out for Monday to Friday".to_owned()
+            }
+        },
 
         FaultKind::Schedule(error) => match error {
             ScheduleError::NotUnderstood { .. } => {
@@ -306,7 +373,7 @@ pub(super) fn advice(kind: &FaultKind) -> String {
                                              and say `generalized: true`"
                 .to_owned()
         }
-        FaultKind::GraceTooShort { .. } => "re-clone more often, or use another strategy".to_owned(),
+        FaultKind::GraceEnds(plan) => plan.advice(Language::En),
         FaultKind::GraceWithoutSchedule { .. } => {
             "add a `schedule`, or see to it that somebody re-clones in time".to_owned()
         }
@@ -385,6 +452,8 @@ fn key_kind(kind: KeyKind) -> &'static str {
     match kind {
         KeyKind::Mak => "MAK",
         KeyKind::Gvlk => "GVLK",
+        KeyKind::Retail => "retail key",
+        KeyKind::Oem => "PC's own key",
     }
 }
 

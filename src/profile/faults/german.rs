@@ -2,8 +2,16 @@
 
 use super::{FaultKind, Found, MOST_FAULTS, Named, Shape};
 use crate::activation::KeyKind;
+use crate::activation::key::GVLK_PAGE;
 use crate::calendar::ScheduleError;
+use crate::calendar::school::{CalendarError, LONGEST_HOLIDAYS, MOST_HOLIDAYS};
 use crate::image::{FirmwareKind, KeyChannel};
+use crate::room::Language;
+
+/// A date as it is written in German.
+fn day(date: jiff::civil::Date) -> String {
+    date.strftime("%d.%m.%Y").to_string()
+}
 
 /// What is wrong.
 pub(super) fn text(kind: &FaultKind) -> String {
@@ -70,8 +78,43 @@ pub(super) fn text(kind: &FaultKind) -> String {
         FaultKind::BadPartialKey => "das sind nicht die letzten fünf Zeichen eines Produktschlüssels".to_owned(),
         FaultKind::KeySources { count: 0 } => "es steht nicht da, woher der Wert dieses Schlüssels kommt".to_owned(),
         FaultKind::KeySources { count } => format!("der Wert dieses Schlüssels käme von {count} Stellen"),
+        FaultKind::HostKey => {
+            "das ist der Schlüssel eines KMS-Hosts; auf einem PC würde er dessen wenige Aktivierungen verbrauchen"
+                .to_owned()
+        }
+        FaultKind::OemKeyValue => {
+            "der eigene Schlüssel eines PCs steckt im PC; hier bekäme er einen Wert vom Server".to_owned()
+        }
+        FaultKind::PublishedKey { kind: KeyKind::Gvlk } => {
+            "so endet kein Schlüssel, den Microsoft als GVLK veröffentlicht".to_owned()
+        }
+        FaultKind::PublishedKey { kind } => {
+            format!("so endet ein veröffentlichter GVLK, kein Schlüssel vom Typ `{}`", kind.name())
+        }
+        FaultKind::BudgetOnUncounted { field, kind } => format!(
+            "`{field}` hat bei einem Schlüssel vom Typ `{}` keinen Sinn; niemand zählt seine Aktivierungen",
+            kind.name()
+        ),
+        FaultKind::ReserveWithoutBudget => "eine Reserve ohne Budget hält nichts zurück".to_owned(),
+        FaultKind::ReserveAboveBudget { reserve, budget } => {
+            format!("eine Reserve von {reserve} lässt von einem Budget von {budget} nichts übrig")
+        }
         FaultKind::EmptyCommand => "dieser Befehl hat kein Programm".to_owned(),
         FaultKind::ShippedHookName { hook } => format!("`{hook}` heißt schon ein Hook, den Klonwerk mitbringt"),
+
+        FaultKind::Calendar(error) => match error {
+            CalendarError::NoDate { text } => format!("`{text}` ist kein Datum"),
+            CalendarError::Reversed { from, to } => {
+                format!("diese Ferien enden am {}, bevor sie am {} beginnen", day(*to), day(*from))
+            }
+            CalendarError::TooLong { days } => {
+                format!("diese Ferien dauern {days} Tage; keine Ferien dauern länger als {LONGEST_HOLIDAYS}")
+            }
+            CalendarError::TooMany { count } => {
+                format!("hier stehen {count} Einträge; ein Kalender hat höchstens {MOST_HOLIDAYS}")
+            }
+            CalendarError::NoSchoolDay => "kein Wochentag ist ein Schultag; es gäbe keine Schulnacht".to_owned(),
+        },
 
         FaultKind::Schedule(error) => match error {
             ScheduleError::NotUnderstood { text } => format!("`{text}` ist kein Zeitplan"),
@@ -125,11 +168,7 @@ pub(super) fn text(kind: &FaultKind) -> String {
         FaultKind::NotGeneralized { image, strategy } => {
             format!("die Strategie `{strategy}` braucht ein generalisiertes Image; `{image}` ist keines")
         }
-        FaultKind::GraceTooShort { days, grace_days } => {
-            format!(
-                "zwischen zwei Läufen liegen bis zu {days} Tage, die Karenzzeit dieses Windows ist {grace_days} Tage"
-            )
-        }
+        FaultKind::GraceEnds(plan) => plan.text(Language::De),
         FaultKind::GraceWithoutSchedule { grace_days } => {
             format!(
                 "die Karenzzeit dieses Windows endet nach {grace_days} Tagen, und kein Zeitplan klont den Raum vorher neu"
@@ -233,10 +272,44 @@ pub(super) fn advice(kind: &FaultKind) -> String {
         FaultKind::KeySources { .. } => {
             "genau eines von `credential`, `file`, `environment`, `in_image` schreiben".to_owned()
         }
+        FaultKind::HostKey => "herausnehmen; er gehört allein auf den KMS-Host. Die PCs verwenden `kms` mit dem GVLK ihres \
+                               Images, der hier nicht stehen muss"
+            .to_owned(),
+        FaultKind::OemKeyValue => {
+            "die Quelle weglassen; bei Windows 7 `in_image` mit den letzten fünf Zeichen des Hersteller-Schlüssels"
+                .to_owned()
+        }
+        FaultKind::PublishedKey { kind: KeyKind::Gvlk } => {
+            format!("siehe {GVLK_PAGE}; was dort nicht steht, ist ein Schlüssel vom Typ `mak` oder `retail`")
+        }
+        FaultKind::PublishedKey { .. } => {
+            "`type: gvlk` schreiben, oder die Zeichen des Schlüssels, der gemeint ist".to_owned()
+        }
+        FaultKind::BudgetOnUncounted { .. } => {
+            "`budget` und `reserve` weglassen; sie gelten für Schlüssel vom Typ `mak` und `retail`".to_owned()
+        }
+        FaultKind::ReserveWithoutBudget => {
+            "`budget` ergänzen: wie viele Aktivierungen mit diesem Schlüssel je verbraucht werden dürfen".to_owned()
+        }
+        FaultKind::ReserveAboveBudget { .. } => {
+            "eine Reserve schreiben, die kleiner ist als das Budget; um nichts zu verbrauchen, nur `budget: 0`".to_owned()
+        }
         FaultKind::EmptyCommand => {
             "Programm und Argumente als Liste schreiben, etwa [powershell, -File, 'C:\\\\x.ps1']".to_owned()
         }
         FaultKind::ShippedHookName { .. } => "den eigenen Hook anders nennen".to_owned(),
+
+        FaultKind::Calendar(error) => match error {
+        CalendarError::NoDate { .. } => "Jahr, Monat und Tag schreiben, etwa 2026-12-24".to_owned(),
+        CalendarError::Reversed { .. } => {
+            "`from` ist der erste Tag ohne Unterricht, `to` der letzte; einen von beiden berichtigen".to_owned()
+        }
+        CalendarError::TooLong { .. } => "das Jahr bei `to` prüfen".to_owned(),
+        CalendarError::TooMany { .. } => "die Einträge vergangener Jahre entfernen".to_owned(),
+        CalendarError::NoSchoolDay => {
+            "die Tage mit Unterricht aufzählen, oder `school_days` weglassen für Montag bis Freitag".to_owned()
+        }
+        },
 
         FaultKind::Schedule(error) => match error {
             ScheduleError::NotUnderstood { .. } => "`jede Nacht um 02:00`, `jede Schulnacht um 02:00`, `montags und \
@@ -290,7 +363,7 @@ pub(super) fn advice(kind: &FaultKind) -> String {
         FaultKind::NotGeneralized { .. } => "am Muster-PC vor der Aufnahme `sysprep /generalize /oobe /shutdown` ausführen \
                                              und `generalized: true` eintragen"
             .to_owned(),
-        FaultKind::GraceTooShort { .. } => "öfter klonen oder eine andere Strategie wählen".to_owned(),
+        FaultKind::GraceEnds(plan) => plan.advice(Language::De),
         FaultKind::GraceWithoutSchedule { .. } => {
             "einen `schedule` eintragen oder dafür sorgen, dass jemand rechtzeitig klont".to_owned()
         }
@@ -367,6 +440,8 @@ fn key_kind(kind: KeyKind) -> &'static str {
     match kind {
         KeyKind::Mak => "MAK",
         KeyKind::Gvlk => "GVLK",
+        KeyKind::Retail => "Einzelhandelsschlüssel",
+        KeyKind::Oem => "eigener Schlüssel des PCs",
     }
 }
 

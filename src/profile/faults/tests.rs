@@ -1,12 +1,20 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::activation::grace_plan::{GraceRules, ImageGrace, plan};
+use crate::calendar::SchoolCalendar;
 
 fn name<T: std::str::FromStr>(text: &str) -> T
 where
     T::Err: std::fmt::Debug,
 {
     text.parse().expect("a name")
+}
+
+fn grace_plan() -> GracePlan {
+    let image = ImageGrace { build: Some(7601), generalized: Some(true), ..ImageGrace::default() };
+    let cloned = jiff::Timestamp::UNIX_EPOCH.to_zoned(jiff::tz::TimeZone::UTC);
+    plan(&GraceRules::of(&image, false).expect("rules"), &cloned, &[], &SchoolCalendar::default())
 }
 
 /// One fault of each kind.
@@ -56,6 +64,7 @@ fn samples() -> Vec<FaultKind> {
         FaultKind::EmptyCommand,
         FaultKind::ShippedHookName { hook: name("win11") },
         FaultKind::Schedule(ScheduleError::NeverFires { text: "x".to_owned() }),
+        FaultKind::Calendar(CalendarError::NoSchoolDay),
         FaultKind::EmptyRoom,
         FaultKind::DuplicateMachine { name: name("win11"), first: Place::whole("x") },
         FaultKind::DuplicateMac { mac: Mac([2; 6]), first: Place::whole("x") },
@@ -77,7 +86,7 @@ fn samples() -> Vec<FaultKind> {
         FaultKind::GraceOnNewWindows { image: name("win11"), build: 26100 },
         FaultKind::GraceWithMak { image: name("win11") },
         FaultKind::NotGeneralized { image: name("win11"), strategy: "kms" },
-        FaultKind::GraceTooShort { days: 40, grace_days: 30 },
+        FaultKind::GraceEnds(Box::new(grace_plan())),
         FaultKind::GraceWithoutSchedule { grace_days: 30 },
         FaultKind::KmsChannel { image: name("win11"), channel: KeyChannel::Mak },
         FaultKind::KmsSkipRearm { image: name("win11") },
@@ -85,6 +94,12 @@ fn samples() -> Vec<FaultKind> {
         FaultKind::UnknownFacts { image: name("win11"), strategy: "kms", field: "build" },
         FaultKind::SharedSids { image: name("win11"), build: 26100 },
         FaultKind::KmsFewMachines { count: 2 },
+        FaultKind::HostKey,
+        FaultKind::OemKeyValue,
+        FaultKind::PublishedKey { kind: KeyKind::Mak },
+        FaultKind::BudgetOnUncounted { field: "budget", kind: KeyKind::Gvlk },
+        FaultKind::ReserveWithoutBudget,
+        FaultKind::ReserveAboveBudget { reserve: 9, budget: 5 },
     ]
 }
 
@@ -151,7 +166,7 @@ fn number(kind: &FaultKind) -> usize {
         FaultKind::GraceOnNewWindows { .. } => 57,
         FaultKind::GraceWithMak { .. } => 58,
         FaultKind::NotGeneralized { .. } => 59,
-        FaultKind::GraceTooShort { .. } => 60,
+        FaultKind::GraceEnds(_) => 60,
         FaultKind::GraceWithoutSchedule { .. } => 61,
         FaultKind::KmsChannel { .. } => 62,
         FaultKind::KmsSkipRearm { .. } => 63,
@@ -159,10 +174,17 @@ fn number(kind: &FaultKind) -> usize {
         FaultKind::UnknownFacts { .. } => 65,
         FaultKind::SharedSids { .. } => 66,
         FaultKind::KmsFewMachines { .. } => 67,
+        FaultKind::HostKey => 68,
+        FaultKind::OemKeyValue => 69,
+        FaultKind::PublishedKey { .. } => 70,
+        FaultKind::BudgetOnUncounted { .. } => 71,
+        FaultKind::ReserveWithoutBudget => 72,
+        FaultKind::ReserveAboveBudget { .. } => 73,
+        FaultKind::Calendar(_) => 74,
     }
 }
 
-const KINDS: usize = 68;
+const KINDS: usize = 75;
 
 #[test]
 fn every_kind_speaks_both_languages() {
@@ -200,6 +222,25 @@ fn every_impossible_schedule_speaks_both_languages() {
     let mut texts = BTreeSet::new();
     for error in errors {
         let fault = Fault { kind: FaultKind::Schedule(error), place: Place::whole("site.yaml"), excerpt: None };
+        for language in [Language::En, Language::De] {
+            assert!(texts.insert(fault.text(language)) && texts.insert(fault.advice(language)), "{fault:?}");
+        }
+    }
+}
+
+#[test]
+fn every_impossible_calendar_speaks_both_languages() {
+    let day = jiff::civil::date(2026, 12, 24);
+    let errors = [
+        CalendarError::NoDate { text: "x".to_owned() },
+        CalendarError::Reversed { from: day, to: day },
+        CalendarError::TooLong { days: 400 },
+        CalendarError::TooMany { count: 300 },
+        CalendarError::NoSchoolDay,
+    ];
+    let mut texts = BTreeSet::new();
+    for error in errors {
+        let fault = Fault { kind: FaultKind::Calendar(error), place: Place::whole("site.yaml"), excerpt: None };
         for language in [Language::En, Language::De] {
             assert!(texts.insert(fault.text(language)) && texts.insert(fault.advice(language)), "{fault:?}");
         }

@@ -1,10 +1,10 @@
 //! Whether an image can serve what a room asks of it. Sources: Microsoft's volume activation documents; sysprep and
 //! SkipRearm (TechNet ff716063); duplicate SIDs refused by Windows 11 24H2 and Server 2025.
 
-use std::time::Duration;
+use jiff::ToSpan;
+use jiff::civil::date;
 
-use jiff::tz::TimeZone;
-
+use crate::activation::grace_plan::{GraceRules, ImageGrace, Level, plan};
 use crate::activation::{KeyKind, Strategy};
 use crate::calendar::Schedule;
 use crate::image::{FirmwareKind, KeyChannel, WindowsFacts};
@@ -20,6 +20,9 @@ const WINDOWS_11_24H2: u32 = 26100;
 
 /// The initial grace period of Windows 7, which begins anew with each clone of a generalized image.
 const GRACE_DAYS: u64 = 30;
+
+/// How many days before and after the calendar's holidays are looked at: more than a grace period.
+const MARGIN_DAYS: i64 = 70;
 
 /// What a strategy is judged by.
 pub(super) struct Case<'a> {
@@ -76,24 +79,35 @@ fn grace(case: &Case<'_>, facts: &WindowsFacts, accept_notification: bool, note:
                 note(FaultKind::GraceOnNewWindows { image: image.clone(), build });
             }
         }
-        Some(_) => grace_lasts(case, note),
+        Some(_) => grace_lasts(case, facts, note),
         None => note(unknown("build")),
     }
 }
 
 /// The grace of Windows 7 must last from one clone to the next.
-fn grace_lasts(case: &Case<'_>, note: impl Fn(FaultKind)) {
+fn grace_lasts(case: &Case<'_>, facts: &WindowsFacts, note: impl Fn(FaultKind)) {
     let Some(schedule) = case.schedule else {
         if !case.unreadable_schedule {
             note(FaultKind::GraceWithoutSchedule { grace_days: GRACE_DAYS });
         }
         return;
     };
-    // Any year does; what is checked must not depend on today.
-    let gap = schedule.longest_gap(jiff::Timestamp::UNIX_EPOCH, &TimeZone::UTC).unwrap_or(Duration::MAX);
-    let days = gap.as_secs() / (24 * 3600);
-    if days >= GRACE_DAYS {
-        note(FaultKind::GraceTooShort { days, grace_days: GRACE_DAYS });
+    // An image that is not generalized has its fault already; here it is about the rhythm.
+    let grace = ImageGrace { build: facts.build, generalized: Some(true), ..ImageGrace::default() };
+    let Some(rules) = GraceRules::of(&grace, false) else { return };
+    let site = case.site;
+    let (zone, calendar) = (site.zone(), &site.calendar);
+    // What is checked must not depend on today: the time that the calendar tells of and what lies about it, or any year.
+    let (first, last) = calendar.span().unwrap_or((date(2026, 3, 12), date(2026, 12, 31)));
+    let moment = |day: jiff::civil::Date, days: i64| {
+        let day = day.checked_add(days.days()).unwrap_or(day);
+        zone.to_zoned(day.at(0, 0, 0, 0)).map(|zoned| zoned.timestamp()).unwrap_or_default()
+    };
+    let runs = schedule.runs_between(moment(first, -MARGIN_DAYS), moment(last, MARGIN_DAYS), &zone, calendar);
+    let Some((cloned, runs)) = runs.split_first() else { return };
+    let plan = plan(&rules, cloned, runs, calendar);
+    if plan.level > Level::Fine {
+        note(FaultKind::GraceEnds(Box::new(plan)));
     }
 }
 

@@ -1,5 +1,7 @@
 //! Numbers for simulated PCs: the same every time, spread like real ones, with right check digits.
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
 use crate::activation::confirmation::check_digit;
@@ -31,4 +33,18 @@ pub(in crate::sim) fn grouped_digits(parts: &[&str], groups: usize, size: usize)
 pub(in crate::sim) fn guid(parts: &[&str]) -> String {
     let hex = data_encoding::HEXLOWER.encode(&hash(parts, 0));
     [(0, 8), (8, 12), (12, 16), (16, 20), (20, 32)].map(|(from, to)| hex.get(from..to).unwrap_or_default()).join("-")
+}
+
+/// An extended product ID: it ends in the build and the day on which the key was installed.
+pub(in crate::sim) fn extended_product_id(
+    activation_id: &str,
+    partial_key: &str,
+    build: u32,
+    since: Timestamp,
+) -> String {
+    let digits = grouped_digits(&["extended product ID", activation_id, partial_key], 1, 20);
+    let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default().to_owned();
+    let day = since.to_zoned(TimeZone::UTC).date();
+    let (a, b, c) = (part(0, 5), part(5, 8), part(8, 14));
+    format!("00000-{a}-{b}-{c}-03-1031-{build}.0000-{:03}{}", day.day_of_year(), day.year())
 }

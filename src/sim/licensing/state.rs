@@ -1,14 +1,18 @@
 //! The licensing state of a simulated Windows: what an image holds and a clone starts from.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::activation::codes::Code;
 use crate::activation::confirmation::InstallationId;
-use crate::activation::licensing::{Channel, LicenseStatus};
+use crate::activation::licensing::{Channel, VlActivationType};
 use crate::image::{KeyChannel, WindowsFacts};
 use crate::sim::licensing::digits::{grouped_digits, guid};
-use crate::sim::licensing::{Hardware, MINUTE, WINDOWS_8, add};
+use crate::sim::licensing::{Hardware, SimProduct, WINDOWS_8, WINDOWS_10, add};
+
+/// The grace period of Windows 7, first or out of tolerance, and that after a lapsed volume activation: 30 days.
+pub(super) const GRACE: u32 = 30 * 24 * 60;
 
 /// The installed product key; its value is not kept, as Windows does not keep a MAK's either.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +23,7 @@ pub struct InstalledKey {
     pub channel: Channel,
 }
 
-/// Whether and how Windows is activated.
+/// Whether and how a product is activated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "is")]
 pub enum Licence {
@@ -35,9 +39,31 @@ pub enum Licence {
         /// Until then.
         until: Timestamp,
     },
+    /// By Active Directory, for 180 days and as long as the PC is in the domain.
+    Directory {
+        /// Until then.
+        until: Timestamp,
+        /// The domain.
+        domain: String,
+        /// The activation object.
+        object: String,
+    },
 }
 
-/// The licensing state inside an image or a PC.
+/// A product beside Windows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// Which.
+    pub product: SimProduct,
+    /// Its key.
+    pub key: Option<InstalledKey>,
+    /// Its licence.
+    pub licence: Licence,
+    /// Since when the product or its key has been installed.
+    pub since: Timestamp,
+}
+
+/// The licensing state inside an image or a PC. `key`, `licence` and `since` are those of Windows itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LicensingState {
     /// The Windows build.
@@ -64,6 +90,35 @@ pub struct LicensingState {
     pub rearms_left: u32,
     /// The KMS host that was set.
     pub kms: Option<(String, u16)>,
+    /// Office and additions.
+    #[serde(default)]
+    pub others: Vec<Installed>,
+    /// How volume activation may be done, where that was restricted.
+    #[serde(default)]
+    pub vl_types: BTreeMap<SimProduct, VlActivationType>,
+    /// When a product's activation was last asked for, at Microsoft, Active Directory or a KMS host.
+    #[serde(default)]
+    pub asked: BTreeMap<SimProduct, Timestamp>,
+    /// The domain that the PC has joined.
+    #[serde(default)]
+    pub domain: Option<String>,
+    /// The vendor whose OEM certificate the image holds (Windows 7).
+    #[serde(default)]
+    pub oem_vendor: Option<String>,
+    /// Since when Windows 7 runs on hardware that it was not activated on.
+    #[serde(default)]
+    pub out_of_tolerance_since: Option<Timestamp>,
+    /// A retail key can be read out of the registry.
+    #[serde(default)]
+    pub key_in_registry: bool,
+}
+
+/// One product's place in the state.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    pub(super) key: &'a mut Option<InstalledKey>,
+    pub(super) licence: &'a mut Licence,
+    pub(super) since: &'a mut Timestamp,
 }
 
 impl LicensingState {
@@ -89,61 +144,110 @@ impl LicensingState {
             manual: false,
             cmid: guid(&["image", &build.to_string(), partial, &made.to_string()]),
             since: made,
-            grace_until: seven.then(|| add(made, 30 * 24 * 60)),
+            grace_until: seven.then(|| add(made, GRACE)),
             // Windows 7 lets itself be rearmed three times, later versions 1001 times.
             rearms_left: if seven { 3 } else { 1001 },
             kms: None,
+            others: Vec::new(),
+            vl_types: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            domain: None,
+            oem_vendor: None,
+            out_of_tolerance_since: None,
+            key_in_registry: channel == Some(Channel::Retail),
         }
+    }
+
+    /// The same image with `SoftwareProtectionPlatform\Activation\Manual` set or cleared offline.
+    pub fn with_manual(self, manual: bool) -> Self {
+        Self { manual, ..self }
+    }
+
+    /// The same image with Office in it, without a key.
+    pub fn with_office(mut self) -> Self {
+        if self.licence_of(SimProduct::Office).is_none() {
+            let since = self.since;
+            let (key, licence) = (None, Licence::Unactivated);
+            self.others.push(Installed { product: SimProduct::Office, key, licence, since });
+        }
+        self
+    }
+
+    /// The same image, captured from the activated PC with this board and not generalized.
+    pub fn activated_on(self, board: &str) -> Self {
+        Self { licence: Licence::Permanent { board: board.to_owned() }, generalized: false, ..self }
+    }
+
+    /// The same image with the OEM certificate of a vendor (Windows 7).
+    pub fn with_oem_vendor(self, vendor: &str) -> Self {
+        Self { oem_vendor: Some(vendor.to_owned()), ..self }
     }
 
     pub(super) fn is_windows_7(&self) -> bool {
         self.build < WINDOWS_8
     }
 
-    /// The activation ID: one for each Windows, edition and kind of key.
-    pub(super) fn activation_id(&self, channel: Channel) -> String {
-        let generation = if self.is_windows_7() { "7" } else { "8 and later" };
-        guid(&["product", generation, &self.edition, &format!("{channel:?}")])
+    /// The edition, on a Windows that has digital licences.
+    pub(super) fn digital_edition(&self, product: SimProduct) -> Option<&str> {
+        (product == SimProduct::Windows && self.build >= WINDOWS_10).then_some(self.edition.as_str())
     }
 
-    pub(super) fn installation_id(&self, key: &InstalledKey, hardware: &Hardware) -> Option<InstallationId> {
-        let size = if self.is_windows_7() { 6 } else { 7 };
-        let product = self.activation_id(key.channel);
-        let parts = ["installation", &hardware.board, &hardware.extras, &key.partial, &product];
-        InstallationId::parse(&grouped_digits(&parts, 9, size)).ok()
+    /// The products that are installed, Windows first.
+    pub(super) fn products(&self) -> impl Iterator<Item = SimProduct> + use<> {
+        let others: Vec<SimProduct> = self.others.iter().map(|other| other.product).collect();
+        std::iter::once(SimProduct::Windows).chain(others)
     }
 
-    /// Status, reason and remaining minutes, as WMI shows them.
-    pub(super) fn standing(&self, hardware: &Hardware, now: Timestamp) -> (LicenseStatus, Code, u32) {
-        match &self.licence {
-            Licence::Permanent { board } if *board == hardware.board => (LicenseStatus::Licensed, Code::OK, 0),
-            Licence::Permanent { .. } if self.is_windows_7() => {
-                (LicenseStatus::OotGrace, Code::HARDWARE_CHANGED, 30 * 24 * 60)
-            }
-            Licence::Permanent { .. } => (LicenseStatus::Notification, Code::HARDWARE_CHANGED, 0),
-            Licence::Volume { until } if *until > now => (LicenseStatus::Licensed, Code::OK, minutes(now, *until)),
-            Licence::Volume { until } => {
-                // A lapsed KMS activation is followed by 30 days out of tolerance.
-                let end = add(*until, 30 * 24 * 60);
-                if end > now {
-                    (LicenseStatus::OotGrace, Code(0x4004_F00D), minutes(now, end))
-                } else {
-                    (LicenseStatus::Notification, Code::NOT_BY_KMS, 0)
-                }
-            }
-            Licence::Unactivated => match self.grace_until {
-                Some(end) if end > now => (LicenseStatus::OobGrace, Code::IN_GRACE, minutes(now, end)),
-                Some(_) => (LicenseStatus::Notification, Code::GRACE_EXPIRED, 0),
-                None if self.key.as_ref().is_some_and(|key| key.channel == Channel::KmsClient) => {
-                    (LicenseStatus::Notification, Code::NOT_BY_KMS, 0)
-                }
-                None => (LicenseStatus::Notification, Code::NO_LICENCE, 0),
-            },
+    pub(super) fn key_of(&self, product: SimProduct) -> Option<&InstalledKey> {
+        match product {
+            SimProduct::Windows => self.key.as_ref(),
+            _ => self.others.iter().find(|other| other.product == product)?.key.as_ref(),
         }
     }
-}
 
-fn minutes(from: Timestamp, to: Timestamp) -> u32 {
-    let seconds = to.as_second().saturating_sub(from.as_second()).max(0);
-    u32::try_from(seconds / MINUTE).unwrap_or(u32::MAX)
+    pub(super) fn licence_of(&self, product: SimProduct) -> Option<&Licence> {
+        match product {
+            SimProduct::Windows => Some(&self.licence),
+            _ => self.others.iter().find(|other| other.product == product).map(|other| &other.licence),
+        }
+    }
+
+    pub(super) fn since_of(&self, product: SimProduct) -> Timestamp {
+        self.others.iter().find(|other| other.product == product).map_or(self.since, |other| other.since)
+    }
+
+    pub(super) fn place(&mut self, product: SimProduct) -> Option<Place<'_>> {
+        if product == SimProduct::Windows {
+            return Some(Place { key: &mut self.key, licence: &mut self.licence, since: &mut self.since });
+        }
+        let other = self.others.iter_mut().find(|other| other.product == product)?;
+        Some(Place { key: &mut other.key, licence: &mut other.licence, since: &mut other.since })
+    }
+
+    pub(super) fn vl_type(&self, product: SimProduct) -> VlActivationType {
+        self.vl_types.get(&product).copied().unwrap_or(VlActivationType::Any)
+    }
+
+    /// The activation ID: the documented one of an addition, else one for each product, Windows, edition and kind of key.
+    pub(super) fn activation_id(&self, product: SimProduct, channel: Channel) -> String {
+        let generation = if self.is_windows_7() { "7" } else { "8 and later" };
+        match product.documented_id() {
+            Some(id) => id.to_owned(),
+            None if product == SimProduct::Office => guid(&["office", &format!("{channel:?}")]),
+            None => guid(&["product", generation, &self.edition, &format!("{channel:?}")]),
+        }
+    }
+
+    /// The installation ID: of the key's generation, so short on Windows 7 and for Office.
+    pub(super) fn installation_id(
+        &self,
+        product: SimProduct,
+        key: &InstalledKey,
+        hardware: &Hardware,
+    ) -> Option<InstallationId> {
+        let size = if self.is_windows_7() || product == SimProduct::Office { 6 } else { 7 };
+        let id = self.activation_id(product, key.channel);
+        let parts = ["installation", &hardware.board, &hardware.extras, &key.partial, &id];
+        InstallationId::parse(&grouped_digits(&parts, 9, size)).ok()
+    }
 }

@@ -1,107 +1,61 @@
-//! What simulated PCs share: time, Microsoft's counters, KMS hosts, DNS.
+//! What simulated PCs share: time, Microsoft, KMS hosts, DNS, Active Directory, and the log of what happened there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::activation::codes::Code;
-use crate::activation::confirmation::InstallationId;
+use crate::activation::confirmation::{InstallationId, ProductRef};
 use crate::activation::key::ProductKey;
 use crate::activation::licensing::Channel;
 use crate::clock::Clock;
+use crate::sim::licensing::keys::KeyFacts;
+use crate::sim::licensing::microsoft::BLOCKED;
+use crate::sim::licensing::{Hardware, Microsoft, SimKmsHost, SimProduct, WorldDeed, WorldEvent};
 
-/// What Microsoft has counted, by the last five characters of a key.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Microsoft {
-    activations: BTreeMap<String, u32>,
-    confirmations: BTreeMap<String, BTreeSet<InstallationId>>,
-    limits: BTreeMap<String, u32>,
+/// `WININET_E_CANNOT_CONNECT`: Microsoft is out of reach.
+const CANNOT_CONNECT: Code = Code(0x8007_2EFD);
+/// `WININET_E_TIMEOUT`: no answer came.
+const TIMED_OUT: Code = Code(0x8007_2EE2);
+/// No activation object was found in Active Directory.
+pub(super) const NO_ACTIVATION_OBJECT: Code = Code(0xC004_F081);
+/// The portal's words for a blocked key, a used-up one and wrong digits.
+const PORTAL_BLOCKED: Code = Code(0x803F_A067);
+const PORTAL_LIMIT: Code = Code(0x803F_A07F);
+const PORTAL_DIGITS: Code = Code(0x803F_A090);
+
+/// A fault of the way to Microsoft: it counts the activation, and the PC is told that nobody answered (80072EE2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LostAnswer {
+    /// The licence was lost too: the PC stays as it was, one activation poorer.
+    WithLicence,
+    /// The licence had arrived: re-reading the status shows an activated PC.
+    AfterLicence,
 }
 
-impl Microsoft {
-    /// Online activations of the key.
-    pub fn activations(&self, partial_key: &str) -> u32 {
-        self.activations.get(partial_key).copied().unwrap_or(0)
-    }
-
-    /// Confirmation IDs issued for the key, one for each installation ID.
-    pub fn cids_issued(&self, partial_key: &str) -> u32 {
-        let count = self.confirmations.get(partial_key).map_or(0, BTreeSet::len);
-        u32::try_from(count).unwrap_or(u32::MAX)
-    }
-
-    fn activate(&mut self, partial_key: &str) -> Result<(), Code> {
-        let used = self.activations(partial_key).saturating_add(self.cids_issued(partial_key));
-        if self.limits.get(partial_key).is_some_and(|limit| used >= *limit) {
-            return Err(Code::MAK_LIMIT);
-        }
-        *self.activations.entry(partial_key.to_owned()).or_default() += 1;
-        Ok(())
-    }
+/// Who asks, of whichever authority, for which product.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker<'a> {
+    pub(super) hardware: &'a Hardware,
+    pub(super) product: SimProduct,
+    pub(super) activation_id: &'a str,
+    pub(super) partial_key: &'a str,
+    pub(super) by_itself: bool,
 }
 
-/// A KMS host: it answers once it has seen enough different PCs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SimKmsHost {
-    threshold: u32,
-    reachable: bool,
-    seen: BTreeMap<String, Timestamp>,
-}
-
-impl Default for SimKmsHost {
-    /// A host for clients, which answers from 25 on.
-    fn default() -> Self {
-        Self::new(25)
-    }
-}
-
-impl SimKmsHost {
-    /// A host that wants to see so many different client machine IDs.
-    pub fn new(threshold: u32) -> Self {
-        Self { threshold, reachable: true, seen: BTreeMap::new() }
-    }
-
-    /// The same host, switched off.
-    pub fn unreachable(self) -> Self {
-        Self { reachable: false, ..self }
-    }
-
-    /// How long a client machine ID counts.
-    pub const WINDOW: Duration = Duration::from_secs(30 * 86_400);
-
-    /// How many different client machine IDs it has seen in the last 30 days; it remembers at most twice its threshold.
-    pub fn count(&self, now: Timestamp) -> u32 {
-        let count = self.seen.values().filter(|at| fresh(**at, now)).count();
-        u32::try_from(count).unwrap_or(u32::MAX)
-    }
-
-    /// A request of a client, which counts even when it is refused.
-    fn ask(&mut self, cmid: &str, now: Timestamp) -> Result<(), Code> {
-        if !self.reachable {
-            return Err(Code::KMS_UNREACHABLE);
-        }
-        self.seen.insert(cmid.to_owned(), now);
-        self.seen.retain(|_, at| fresh(*at, now));
-        let most = usize::try_from(self.threshold.saturating_mul(2)).unwrap_or(usize::MAX);
-        while self.seen.len() > most {
-            let oldest = self.seen.iter().min_by_key(|(_, at)| **at).map(|(cmid, _)| cmid.clone());
-            let Some(oldest) = oldest else { break };
-            self.seen.remove(&oldest);
-        }
-        if self.count(now) < self.threshold { Err(Code::COUNT_TOO_LOW) } else { Ok(()) }
-    }
-}
-
-fn fresh(at: Timestamp, now: Timestamp) -> bool {
-    at.checked_add(SimKmsHost::WINDOW).is_ok_and(|end| end >= now)
+/// Microsoft's answer as it arrives at the PC.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OnlineAnswer {
+    pub(super) said: Result<(), Code>,
+    pub(super) licensed: bool,
 }
 
 /// What a shown installation ID was made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Origin {
     pub(super) board: String,
+    pub(super) extras: String,
     pub(super) partial_key: String,
     pub(super) activation_id: String,
 }
@@ -110,11 +64,36 @@ pub(super) struct Origin {
 struct Shared {
     microsoft: Microsoft,
     internet: bool,
+    lost_answer: Option<LostAnswer>,
     hosts: BTreeMap<(String, u16), SimKmsHost>,
     dns: Option<(String, u16)>,
-    keys: Vec<(ProductKey, Channel)>,
+    directories: BTreeMap<String, String>,
+    unreachable_directories: BTreeSet<String>,
+    keys: Vec<(ProductKey, KeyFacts)>,
     origins: BTreeMap<InstallationId, Origin>,
     first_boots: u64,
+    events: Vec<WorldEvent>,
+}
+
+impl Shared {
+    fn note(&mut self, at: Timestamp, asker: Asker<'_>, what: WorldDeed, code: Code) {
+        self.push(at, asker.hardware, Some((asker.activation_id, asker.partial_key)), what, code);
+    }
+
+    fn push(&mut self, at: Timestamp, on: &Hardware, product: Option<(&str, &str)>, what: WorldDeed, code: Code) {
+        let number = u64::try_from(self.events.len()).unwrap_or(u64::MAX);
+        let (product, partial_key) = product.unzip();
+        self.events.push(WorldEvent {
+            number,
+            at,
+            board: on.board.clone(),
+            extras: on.extras.clone(),
+            product: product.map(str::to_owned),
+            partial_key: partial_key.map(str::to_owned),
+            what,
+            code,
+        });
+    }
 }
 
 /// Everything that is outside of a simulated PC. Clones are the same world.
@@ -145,19 +124,59 @@ impl World {
         self.shared().microsoft.clone()
     }
 
-    /// A product key that exists, and its kind.
-    pub fn add_key(&self, key: &ProductKey, channel: Channel) {
-        self.shared().keys.push((key.clone(), channel));
+    /// Everything that has happened.
+    pub fn events(&self) -> Vec<WorldEvent> {
+        self.events_from(0)
     }
 
-    /// How often Microsoft lets a key be activated.
+    /// What has happened from this event number on.
+    pub fn events_from(&self, number: u64) -> Vec<WorldEvent> {
+        let from = usize::try_from(number).unwrap_or(usize::MAX);
+        self.shared().events.get(from..).unwrap_or_default().to_vec()
+    }
+
+    /// A product key of Windows that exists, and its kind; it fits every edition.
+    pub fn add_key(&self, key: &ProductKey, channel: Channel) {
+        self.add_key_for(key, KeyFacts::windows(channel));
+    }
+
+    /// A product key that exists, and what it is good for.
+    pub fn add_key_for(&self, key: &ProductKey, facts: KeyFacts) {
+        self.shared().keys.push((key.clone(), facts));
+    }
+
+    /// How often Microsoft lets a key be activated, online and by confirmation ID together.
     pub fn limit_key(&self, partial_key: &str, activations: u32) {
-        self.shared().microsoft.limits.insert(partial_key.to_owned(), activations);
+        self.shared().microsoft.limit(partial_key, activations);
+    }
+
+    /// Microsoft raises the limit of a key.
+    pub fn extend_key(&self, partial_key: &str, by: u32) {
+        self.shared().microsoft.extend(partial_key, by);
+    }
+
+    /// Microsoft blocks a key.
+    pub fn block_key(&self, partial_key: &str) {
+        self.shared().microsoft.block(partial_key);
+    }
+
+    /// Microsoft holds a digital licence for this board and edition of Windows 10 or 11.
+    pub fn grant_digital_licence(&self, board: &str, edition: &str) {
+        self.shared().microsoft.grant_digital_licence(board, edition);
+    }
+
+    pub(super) fn has_digital_licence(&self, board: &str, edition: &str) -> bool {
+        self.shared().microsoft.has_digital_licence(board, edition)
     }
 
     /// Whether PCs reach Microsoft.
     pub fn set_internet(&self, there: bool) {
         self.shared().internet = there;
+    }
+
+    /// What becomes of Microsoft's answers to online activations from now on.
+    pub fn set_lost_answer(&self, fault: Option<LostAnswer>) {
+        self.shared().lost_answer = fault;
     }
 
     /// Sets up a KMS host.
@@ -168,7 +187,7 @@ impl World {
     /// Switches a KMS host on or off.
     pub fn set_kms_reachable(&self, name: &str, port: u16, reachable: bool) {
         if let Some(host) = self.shared().hosts.get_mut(&(name.to_ascii_lowercase(), port)) {
-            host.reachable = reachable;
+            host.set_reachable(reachable);
         }
     }
 
@@ -182,37 +201,139 @@ impl World {
         self.shared().dns = host.map(|(name, port)| (name.to_owned(), port));
     }
 
-    pub(super) fn channel_of(&self, key: &ProductKey) -> Option<Channel> {
-        self.shared().keys.iter().find(|(known, _)| known == key).map(|(_, channel)| *channel)
+    pub(super) fn kms_in_dns(&self) -> Option<(String, u16)> {
+        self.shared().dns.clone()
     }
 
-    pub(super) fn activate_online(&self, partial_key: &str) -> Result<(), Code> {
-        const CANNOT_CONNECT: Code = Code(0x8007_2EFD);
+    /// Puts an activation object into the directory of a domain, or takes it away.
+    pub fn set_activation_object(&self, domain: &str, object: Option<&str>) {
+        let domain = domain.to_ascii_lowercase();
         let mut shared = self.shared();
-        if shared.internet { shared.microsoft.activate(partial_key) } else { Err(CANNOT_CONNECT) }
+        match object {
+            Some(object) => shared.directories.insert(domain, object.to_owned()),
+            None => shared.directories.remove(&domain),
+        };
     }
 
-    pub(super) fn ask_kms(&self, set: Option<(&str, u16)>, cmid: &str) -> Result<(), Code> {
+    /// Whether PCs reach the domain controllers.
+    pub fn set_directory_reachable(&self, domain: &str, reachable: bool) {
+        let domain = domain.to_ascii_lowercase();
+        let mut shared = self.shared();
+        if reachable {
+            shared.unreachable_directories.remove(&domain);
+        } else {
+            shared.unreachable_directories.insert(domain);
+        }
+    }
+
+    pub(super) fn key_facts(&self, key: &ProductKey) -> Option<KeyFacts> {
+        self.shared().keys.iter().find(|(known, _)| known == key).map(|(_, facts)| facts.clone())
+    }
+
+    pub(super) fn note(&self, hardware: &Hardware, product: Option<(&str, &str)>, what: WorldDeed, code: Code) {
+        let now = self.now();
+        self.shared().push(now, hardware, product, what, code);
+    }
+
+    /// Online activation. A vendor's key in the firmware and a digital licence count nothing. `digital` is the edition, on
+    /// a Windows that has digital licences.
+    pub(super) fn activate_online(&self, asker: Asker<'_>, channel: Channel, digital: Option<&str>) -> OnlineAnswer {
         let now = self.now();
         let mut shared = self.shared();
-        let (name, port) = match set {
-            Some((name, port)) => (name.to_owned(), port),
-            None => shared.dns.clone().ok_or(Code::KMS_NOT_IN_DNS)?,
-        };
-        let host = shared.hosts.get_mut(&(name.to_ascii_lowercase(), port)).ok_or(Code::KMS_UNREACHABLE)?;
-        host.ask(cmid, now)
+        let by_itself = asker.by_itself;
+        if !shared.internet {
+            shared.note(now, asker, WorldDeed::OnlineActivation { counted: false, by_itself }, CANNOT_CONNECT);
+            return OnlineAnswer { said: Err(CANNOT_CONNECT), licensed: false };
+        }
+        let board = &asker.hardware.board;
+        let held = digital.is_some_and(|edition| shared.microsoft.has_digital_licence(board, edition));
+        let free = channel == Channel::Oem || (channel == Channel::Retail && held);
+        let granted = if free { Ok(()) } else { shared.microsoft.activate(asker.partial_key, channel) };
+        if let Some(edition) = digital.filter(|_| granted.is_ok() && matches!(channel, Channel::Oem | Channel::Retail))
+        {
+            shared.microsoft.grant_digital_licence(board, edition);
+        }
+        let counted = granted.is_ok() && !free;
+        shared.note(now, asker, WorldDeed::OnlineActivation { counted, by_itself }, granted.err().unwrap_or(Code::OK));
+        match shared.lost_answer {
+            None => OnlineAnswer { said: granted, licensed: granted.is_ok() },
+            Some(lost) => {
+                OnlineAnswer { said: Err(TIMED_OUT), licensed: granted.is_ok() && lost == LostAnswer::AfterLicence }
+            }
+        }
     }
 
-    pub(super) fn remember(&self, iid: &InstallationId, origin: Origin) {
-        self.shared().origins.insert(iid.clone(), origin);
+    /// Asks the KMS host that was set, else the one in DNS.
+    pub(super) fn ask_kms(&self, asker: Asker<'_>, set: Option<(&str, u16)>, cmid: &str) -> Result<(), Code> {
+        let now = self.now();
+        let mut shared = self.shared();
+        let found = set.map(|(name, port)| (name.to_owned(), port)).or_else(|| shared.dns.clone());
+        let (answer, count) = match &found {
+            None => (Err(Code::KMS_NOT_IN_DNS), 0),
+            Some((name, port)) => shared
+                .hosts
+                .get_mut(&(name.to_ascii_lowercase(), *port))
+                .map_or((Err(Code::KMS_UNREACHABLE), 0), |host| host.ask(asker.product, cmid, now)),
+        };
+        let (host, port) = found.unwrap_or_default();
+        let what = WorldDeed::KmsRequest { host, port, cmid: cmid.to_owned(), count, by_itself: asker.by_itself };
+        shared.note(now, asker, what, answer.err().unwrap_or(Code::OK));
+        answer
+    }
+
+    /// Looks for an activation object in the PC's domain; its name.
+    pub(super) fn ask_directory(&self, asker: Asker<'_>, domain: Option<&str>) -> Result<String, Code> {
+        let now = self.now();
+        let mut shared = self.shared();
+        let domain = domain.map(str::to_ascii_lowercase).unwrap_or_default();
+        let object = shared.directories.get(&domain).filter(|_| !shared.unreachable_directories.contains(&domain));
+        let answer = object.cloned().ok_or(NO_ACTIVATION_OBJECT);
+        let code = answer.as_ref().err().copied().unwrap_or(Code::OK);
+        shared.note(now, asker, WorldDeed::DirectoryRequest { domain, by_itself: asker.by_itself }, code);
+        answer
+    }
+
+    pub(super) fn remember(&self, iid: &InstallationId, origin: impl FnOnce() -> Origin) {
+        let mut shared = self.shared();
+        if !shared.origins.contains_key(iid) {
+            shared.origins.insert(iid.clone(), origin());
+        }
     }
 
     pub(super) fn origin(&self, iid: &InstallationId) -> Option<Origin> {
         self.shared().origins.get(iid).cloned()
     }
 
-    pub(in crate::sim) fn count_confirmation(&self, iid: &InstallationId, partial_key: &str) {
-        self.shared().microsoft.confirmations.entry(partial_key.to_owned()).or_default().insert(iid.clone());
+    /// Whether the portal issues a confirmation ID, and under which code it says no. Microsoft reads the key out of the
+    /// installation ID itself; `claimed` is for one that no PC of this world has shown.
+    pub(in crate::sim) fn may_confirm(&self, iid: &InstallationId, claimed: &ProductRef) -> Result<(), Code> {
+        let now = self.now();
+        let mut shared = self.shared();
+        let origin = shared.origins.get(iid).cloned();
+        let partial_key = origin.as_ref().map_or(&claimed.partial_key, |origin| &origin.partial_key);
+        let allowed = if !shared.internet {
+            Err(CANNOT_CONNECT)
+        } else if !iid.check_digits_fit() {
+            Err(PORTAL_DIGITS)
+        } else {
+            let said = shared.microsoft.may_confirm(iid, partial_key);
+            said.map_err(|code| if code == BLOCKED { PORTAL_BLOCKED } else { PORTAL_LIMIT })
+        };
+        if let Err(code) = allowed {
+            let what = WorldDeed::Confirmation { counted: false };
+            let (hardware, product) = parts(origin, claimed);
+            shared.push(now, &hardware, Some((&product.activation_id, &product.partial_key)), what, code);
+        }
+        allowed
+    }
+
+    pub(in crate::sim) fn count_confirmation(&self, iid: &InstallationId, claimed: &ProductRef) {
+        let now = self.now();
+        let mut shared = self.shared();
+        let (hardware, product) = parts(shared.origins.get(iid).cloned(), claimed);
+        let counted = shared.microsoft.confirm(iid, &product.partial_key);
+        let what = WorldDeed::Confirmation { counted };
+        shared.push(now, &hardware, Some((&product.activation_id, &product.partial_key)), what, Code::OK);
     }
 
     pub(super) fn next_first_boot(&self) -> u64 {
@@ -222,29 +343,12 @@ impl World {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(day: i64) -> Timestamp {
-        Timestamp::from_second(1_790_000_000 + day * 86_400).expect("in range")
-    }
-
-    #[test]
-    fn a_host_counts_different_pcs_of_thirty_days_up_to_fifty() {
-        let mut host = SimKmsHost::default();
-        for n in 0..24 {
-            assert_eq!(host.ask(&format!("pc{n}"), at(0)), Err(Code::COUNT_TOO_LOW));
+/// What an installation ID tells Microsoft, else what is claimed of it.
+fn parts(origin: Option<Origin>, claimed: &ProductRef) -> (Hardware, ProductRef) {
+    match origin {
+        Some(Origin { board, extras, partial_key, activation_id }) => {
+            (Hardware::new(&board).with_extras(&extras), ProductRef { activation_id, partial_key })
         }
-        assert_eq!(host.ask("pc0", at(1)), Err(Code::COUNT_TOO_LOW), "the same PC does not count twice");
-        assert_eq!(host.ask("pc24", at(1)), Ok(()));
-        assert_eq!(host.count(at(30)), 25);
-        assert_eq!(host.count(at(31)), 2, "23 of the first day are forgotten");
-        for n in 0..80 {
-            let _ = host.ask(&format!("more{n}"), at(2));
-        }
-        assert_eq!(host.count(at(2)), 50);
-        host.reachable = false;
-        assert_eq!(host.ask("pc0", at(2)), Err(Code::KMS_UNREACHABLE));
+        None => (Hardware::new(""), claimed.clone()),
     }
 }

@@ -19,7 +19,10 @@ mod store;
 mod verify;
 
 pub use crate::image::PackedLeaf;
-pub use capture::{CaptureError, CaptureOptions, CapturePhase, CaptureProgress, CaptureReport, MissingFact, capture};
+pub use capture::{
+    CaptureError, CaptureOptions, CapturePhase, CaptureProgress, CaptureReport, CaptureWarning, Examined, MissingFact,
+    capture, examine,
+};
 pub use collect::GcReport;
 pub use key::{KeyError, SigningKeyFile};
 pub use leaves::{Appended, LeafStore, PackWriter};

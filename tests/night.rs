@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use klonwerk::activation::acpi::Msdm;
 use klonwerk::activation::hardware::{Acpi, HardwareFacts, Label, Table};
+use klonwerk::activation::hook::{ActivationReport, Outcome};
 use klonwerk::agent::protocol::{CheckIn, CheckInAnswer, HookResult, ImagingReport, WindowsCheckIn, Work};
 use klonwerk::boot::firmware::{Architecture, Firmware, Loader};
 use klonwerk::boot::{BootDirectory, BootSubject};
@@ -334,6 +335,91 @@ fn unknown_pcs_are_listed_and_a_flood_of_them_is_bounded() {
     bench.night.note_boots().expect("noted");
     let list = bench.night.store().unknown_list().expect("list");
     assert_eq!(list.len(), 1000);
+}
+
+/// Another site: its PCs are activated at a KMS host.
+fn at_kms() -> Bench {
+    let bench = Bench::new();
+    let folder = bench.folder.path().join("profiles");
+    let site = SITE.replace("key_channel: mak", "skip_rearm: false, key_channel: gvlk");
+    fs::write(folder.join("site.yaml"), site).expect("site");
+    let room = ROOM.replace("activation: none\nhooks: [computer-name]", "activation: { kms: {} }\nhooks: [activation]");
+    fs::write(folder.join("rooms/r1.yaml"), room).expect("room");
+    bench.restart()
+}
+
+fn reported(outcome: Outcome, cmid: &str) -> HookResult {
+    let report = ActivationReport { outcome, cmid: Some(cmid.to_owned()), ..nothing() };
+    HookResult::Activation { report: Box::new(report) }
+}
+
+/// A report that says nothing yet.
+fn nothing() -> ActivationReport {
+    ActivationReport {
+        outcome: Outcome::Untouched,
+        status: None,
+        reason: None,
+        grace_minutes: None,
+        activation_id: None,
+        partial_key: None,
+        channel: None,
+        cmid: None,
+        rearms_left: None,
+        activations_spent: 0,
+        calls: Vec::new(),
+    }
+}
+
+impl Bench {
+    /// Clones a PC in a run and reports what its activation hook found.
+    fn clone_and_report(&self, run: RunId, n: u8, result: &HookResult) {
+        let work = self.work(n, run);
+        self.commit(&work).expect("committed");
+        let windows =
+            WindowsCheckIn { mac: mac(n), computer_name: format!("PC-{n}"), windows: WindowsFacts::default() };
+        let left = self.night.windows_check_in(&work.credential, &windows).expect("work");
+        self.night.hook_result(&work.credential, left.hooks[0].index, result).expect("recorded");
+    }
+}
+
+#[test]
+fn pcs_with_one_client_machine_id_raise_one_alarm_a_run() {
+    let bench = at_kms();
+    let mut events = bench.night.listen();
+    let mut alarms = || {
+        let told = std::iter::from_fn(|| events.try_recv().ok());
+        told.filter(|event| matches!(event, RunEvent::Alarm { what } if what.contains("client machine ID"))).count()
+    };
+    let run = bench.reclone(3600);
+    bench.clone_and_report(run, 1, &reported(Outcome::CountTooLow, "6E1E"));
+    assert_eq!(alarms(), 0);
+    bench.clone_and_report(run, 2, &reported(Outcome::KmsUnreachable, "6e1e"));
+    assert_eq!(alarms(), 1);
+    let overview = bench.night.kms_overview().expect("an overview");
+    assert_eq!((overview.pcs, overview.counted, overview.pcs_seen), (2, 1, 1), "who reached no host is not counted");
+    assert_eq!((overview.count_too_low.len(), overview.unreachable.len()), (1, 1));
+    assert_eq!(overview.duplicates.len(), 1);
+    assert_eq!(overview.duplicates[0].machines.len(), 2);
+
+    // The next night: the first PC still shares it with the second, one alarm for both; and after a restart none twice.
+    bench.clock.advance(Duration::from_secs(24 * 3600));
+    let run = bench.reclone(3600);
+    bench.clone_and_report(run, 1, &reported(Outcome::CountTooLow, "6e1e"));
+    assert_eq!(alarms(), 1);
+    let bench = bench.restart();
+    let mut events = bench.night.listen();
+    bench.clone_and_report(run, 2, &reported(Outcome::CountTooLow, "6e1e"));
+    let told = std::iter::from_fn(|| events.try_recv().ok());
+    assert!(told.into_iter().all(|event| !matches!(event, RunEvent::Alarm { .. })));
+
+    // The image is rebuilt.
+    bench.clock.advance(Duration::from_secs(24 * 3600));
+    let run = bench.reclone(3600);
+    bench.clone_and_report(run, 1, &reported(Outcome::Activated, "aaaa"));
+    bench.clone_and_report(run, 2, &HookResult::Failed { why: "sppsvc".to_owned() });
+    let overview = bench.night.kms_overview().expect("an overview");
+    assert_eq!(overview.duplicates, []);
+    assert_eq!((overview.activated.len(), overview.not_activated.len(), overview.counted), (1, 1, 2));
 }
 
 #[test]

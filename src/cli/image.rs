@@ -12,7 +12,8 @@ use crate::cli::output::table;
 use crate::disk::Disk;
 use crate::image::{FirmwareKind, KeyChannel, RegionKind, TableKind, WindowsFacts};
 use crate::packs::{
-    self, CaptureOptions, CaptureProgress, ImageStore, ImageSummary, SigningKeyFile, VerifyFault, VerifyProgress,
+    self, CaptureOptions, CaptureProgress, CaptureWarning, ImageStore, ImageSummary, MissingFact, SigningKeyFile,
+    VerifyFault, VerifyProgress,
 };
 use crate::room::{ImageWish, Language};
 
@@ -28,6 +29,12 @@ pub fn capture(
     progress: &dyn Fn(CaptureProgress),
     to: &mut Output<'_>,
 ) -> anyhow::Result<()> {
+    if !to.json {
+        // Before the long part, so that a master that has to be built anew is not read first.
+        for warning in &packs::examine(disk, &options.facts)?.warnings {
+            warn(*warning, to)?;
+        }
+    }
     let report = packs::capture(disk, options, store, &key.signing_key(), progress)?;
     if to.json {
         return to.json(&report);
@@ -45,7 +52,49 @@ pub fn capture(
             "{image} is captured: {used} used, {leaves} leaves, {new} of them new ({stored} stored), {seconds} s."
         )?,
     }
-    for missing in &report.missing {
+    unknown(&report.missing, to)
+}
+
+/// Shows what a disk tells before it is captured. Gives whether nothing will trouble its clones.
+///
+/// # Errors
+/// What would refuse a capture too.
+pub fn examine(disk: &dyn Disk, given: &WindowsFacts, to: &mut Output<'_>) -> anyhow::Result<bool> {
+    let examined = packs::examine(disk, given)?;
+    let good = examined.warnings.is_empty();
+    if to.json {
+        to.json(&examined)?;
+        return Ok(good);
+    }
+    let mut table = table();
+    table.add_rows(windows_rows(&examined.windows, to).into_iter().map(|(name, value)| [name.to_owned(), value]));
+    writeln!(to.out, "{}", table.trim_fmt())?;
+    unknown(&examined.missing, to)?;
+    for warning in examined.warnings {
+        warn(warning, to)?;
+    }
+    Ok(good)
+}
+
+fn warn(warning: CaptureWarning, to: &mut Output<'_>) -> anyhow::Result<()> {
+    match warning {
+        CaptureWarning::SkipRearm => to.say(
+            "Warnung: SkipRearm ist gesetzt. Alle Klone behalten dieselbe Client-Computer-ID und zählen beim KMS-Host als ein PC; Fristen beginnen nicht neu. Den Muster-PC ohne SkipRearm neu generalisieren (Antwortdatei: Microsoft-Windows-Security-SPP, SkipRearm 0 oder weglassen).",
+            "Warning: SkipRearm is set. All clones keep one client machine ID and count as one PC at a KMS host; grace periods do not begin anew. Generalize the master again without SkipRearm (answer file: Microsoft-Windows-Security-SPP, SkipRearm 0 or left out).",
+        ),
+        CaptureWarning::SkipRearmDenied => to.say(
+            "Warnung: Angegeben ist, dass SkipRearm nicht gesetzt sei; in der Registry des Muster-PCs steht SkipRearm=1. Die Angabe wird übernommen; stimmt sie nicht, zählen alle Klone beim KMS-Host als ein PC.",
+            "Warning: SkipRearm was said not to be set, but the master's registry has SkipRearm=1. What was said is recorded; if it is wrong, all clones count as one PC at a KMS host.",
+        ),
+        CaptureWarning::NotGeneralized => to.say(
+            "Warnung: Zuletzt lief kein sysprep /generalize. Alle Klone haben dieselben SIDs und dieselbe Client-Computer-ID; für kms und grace taugt das Image nicht.",
+            "Warning: sysprep /generalize was not run last. All clones share SIDs and client machine ID; the image is no use for kms and grace.",
+        ),
+    }
+}
+
+fn unknown(missing: &[MissingFact], to: &mut Output<'_>) -> anyhow::Result<()> {
+    for missing in missing {
         let fact = fact_name(to, missing.fact);
         match to.language {
             Language::De => writeln!(to.out, "Unbekannt: {fact}. Angeben mit {}.", missing.flag)?,
@@ -191,8 +240,6 @@ pub fn show(store: &ImageStore, wish: &ImageWish, to: &mut Output<'_>) -> anyhow
 fn facts_table(summary: &ImageSummary, to: &Output<'_>) -> Table {
     let header = &summary.header;
     let windows = &header.windows;
-    let unknown = || to.text("unbekannt", "unknown").to_owned();
-    let yes_no = |fact: Option<bool>| fact.map_or_else(unknown, |value| to.yes_no(value).to_owned());
     let kind = match header.table {
         TableKind::Gpt => "GPT",
         TableKind::Mbr => "MBR",
@@ -202,11 +249,25 @@ fn facts_table(summary: &ImageSummary, to: &Output<'_>) -> Table {
         Language::En => format!("{}, {kind}, sectors of {} bytes", to.bytes(header.disk_bytes), header.sector_bytes),
     };
     let mut table = table();
-    let rows = [
+    let head = [
         ("Image", header.image.to_string()),
         (to.text("Tags", "Tags"), summary.tags.join(", ")),
         (to.text("Wurzel", "Root"), summary.root.to_string()),
         (to.text("Aufgenommen", "Captured"), header.created.to_string()),
+    ];
+    let tail = [
+        (to.text("Platte", "Disk"), disk),
+        (to.text("Blätter", "Leaves"), format!("{} × {} KiB", header.leaf_count(), header.leaf_bytes / 1024)),
+    ];
+    let rows = head.into_iter().chain(windows_rows(windows, to)).chain(tail);
+    table.add_rows(rows.map(|(name, value)| [name.to_owned(), value]));
+    table
+}
+
+fn windows_rows<'t>(windows: &WindowsFacts, to: &Output<'t>) -> Vec<(&'t str, String)> {
+    let unknown = || to.text("unbekannt", "unknown").to_owned();
+    let yes_no = |fact: Option<bool>| fact.map_or_else(unknown, |value| to.yes_no(value).to_owned());
+    let mut rows = vec![
         ("Windows", windows_name(windows)),
         (to.text("Edition", "Edition"), windows.edition.clone().unwrap_or_else(unknown)),
         (to.text("Verallgemeinert", "Generalized"), yes_no(windows.generalized)),
@@ -217,19 +278,13 @@ fn facts_table(summary: &ImageSummary, to: &Output<'_>) -> Table {
         ),
         ("Firmware", firmware_name(windows.firmware).to_owned()),
     ];
-    table.add_rows(rows.map(|(name, value)| [name.to_owned(), value]));
     if let Some(vendor) = &windows.oem_vendor {
-        table.add_row([to.text("OEM-Hersteller", "OEM vendor"), vendor]);
+        rows.push((to.text("OEM-Hersteller", "OEM vendor"), vendor.clone()));
     }
     if let Some(bound) = windows.bound_to {
-        table.add_row([to.text("Nur für PC", "Only for PC"), &bound.to_string()]);
+        rows.push((to.text("Nur für PC", "Only for PC"), bound.to_string()));
     }
-    let rows = [
-        (to.text("Platte", "Disk"), disk),
-        (to.text("Blätter", "Leaves"), format!("{} × {} KiB", header.leaf_count(), header.leaf_bytes / 1024)),
-    ];
-    table.add_rows(rows.map(|(name, value)| [name.to_owned(), value]));
-    table
+    rows
 }
 
 /// Re-hashes everything. Gives whether all is as it was stored.

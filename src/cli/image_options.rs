@@ -67,6 +67,15 @@ enum ImageCommand {
         #[arg(long, value_name = "FILE|this", num_args = 0..=1, default_missing_value = "this")]
         bind_to_hardware: Option<PathBuf>,
     },
+    /// Look at a master's disk before it is captured: its Windows, and what would trouble its clones.
+    #[command(
+        after_help = "Reads only, and ends with 1 if there is a warning, such as SkipRearm.\n\nExample: klonwerk image examine --from /dev/sdb"
+    )]
+    Examine {
+        /// The disk: a block device or a raw file.
+        #[arg(long)]
+        from: PathBuf,
+    },
     /// List the images.
     List,
     /// Show one image.
@@ -165,6 +174,9 @@ pub(super) fn run(options: ImageOptions, language: Language, json: bool, out: &m
             let capture = CaptureOptions { image, leaf_bytes: LEAF_BYTES, facts, now: clock.now(), threads };
             image::capture(&store, &key, &disk, &capture, &|_| {}, &mut to)?;
             Ok(true)
+        }
+        ImageCommand::Examine { from } => {
+            image::examine(&FileDisk::open(&from, Access::ReadOnly)?, &WindowsFacts::default(), &mut to)
         }
         ImageCommand::List if !images.exists() => image::none(&mut to).map(|()| true),
         ImageCommand::List => image::list(&open(packs::Access::ReadOnly)?, &mut to).map(|()| true),

@@ -32,7 +32,9 @@ enum Command {
     )]
     Dns(dns::DnsArgs),
     /// Show what re-cloned PCs reported about the KMS host: its count, and PCs that it takes for one.
-    #[command(after_help = "Example: klonwerk kms status --json")]
+    #[command(
+        after_help = "Ends with 1 if PCs share a client machine ID or did not reach the host.\n\nExample: klonwerk kms status --json"
+    )]
     Status,
 }
 

@@ -80,7 +80,7 @@ pub enum Verdict {
 
 /// Why nobody could tell; the most telling of what the servers said. In the order of how much it tells.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "failure")]
+#[serde(rename_all = "kebab-case", tag = "reason")]
 pub enum Failure {
     /// There is no server to ask.
     NoServer,

@@ -108,6 +108,40 @@ pub struct MissingFact {
     pub flag: &'static str,
 }
 
+/// Something about a master that will trouble its clones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CaptureWarning {
+    /// SkipRearm is set: sysprep leaves timers and client machine ID as they are, so all clones count as one PC at a KMS
+    /// host, and a grace period does not begin anew (TechNet ff716063).
+    SkipRearm,
+    /// The registry says that it is set, and whoever captures says that it is not.
+    SkipRearmDenied,
+    /// sysprep /generalize was not run last: clones share client machine ID and SIDs.
+    NotGeneralized,
+}
+
+/// What a master tells before it is captured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Examined {
+    /// The facts that the image would have.
+    pub windows: WindowsFacts,
+    /// Facts that could not be read and were not given.
+    pub missing: Vec<MissingFact>,
+    /// What will trouble the clones.
+    pub warnings: Vec<CaptureWarning>,
+}
+
+/// Looks at a master without reading its leaves: table, file systems, registry. `given` are facts that are known better.
+///
+/// # Errors
+/// What would refuse a capture too.
+pub fn examine(disk: &dyn Disk, given: &WindowsFacts) -> Result<Examined, CaptureError> {
+    let master = Master::examine(disk)?;
+    let windows = master.facts(given);
+    Ok(Examined { missing: master.missing(&windows), warnings: master.warnings(given), windows })
+}
+
 /// What a capture made.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CaptureReport {
@@ -119,6 +153,8 @@ pub struct CaptureReport {
     pub windows: WindowsFacts,
     /// Facts that could not be read and were not given.
     pub missing: Vec<MissingFact>,
+    /// What will trouble the clones.
+    pub warnings: Vec<CaptureWarning>,
     /// The disk's size in bytes.
     pub disk_bytes: u64,
     /// Bytes that count: used clusters, and whole partitions of other file systems.
@@ -180,6 +216,7 @@ pub fn capture(
         image: options.image.clone(),
         root: stored.root(),
         missing: master.missing(&windows),
+        warnings: master.warnings(&options.facts),
         windows,
         disk_bytes: disk.size(),
         used_bytes: master.used_bytes,

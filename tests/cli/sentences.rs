@@ -2,8 +2,15 @@
 
 use crate::school::School;
 
-const EMPTY: [&[&str]; 6] =
-    [&["status"], &["runs"], &["machines", "unknown"], &["activation", "pending"], &["image", "list"], &["plan", "r1"]];
+const EMPTY: [&[&str]; 7] = [
+    &["status"],
+    &["runs"],
+    &["machines", "unknown"],
+    &["activation", "pending"],
+    &["kms", "status"],
+    &["image", "list"],
+    &["plan", "r1"],
+];
 
 #[test]
 fn an_empty_server_speaks_in_sentences() {
@@ -17,7 +24,7 @@ fn an_empty_server_speaks_in_sentences() {
         }
     }
     insta::assert_snapshot!(said.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
-    for command in &EMPTY[..5] {
+    for command in &EMPTY[..6] {
         let answer = school.klonwerk(&[command, &["--json"][..]].concat());
         assert_eq!(answer.code, Some(0), "{answer:?}");
         answer.json();

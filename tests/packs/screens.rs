@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use klonwerk::activation::hardware::HardwareIdentity;
 use klonwerk::cli::image::{self, Output};
-use klonwerk::image::{Hash, KeyChannel, WindowsFacts};
-use klonwerk::packs::{CaptureOptions, ImageStore, SigningKeyFile};
+use klonwerk::disk::{Access, FileDisk};
+use klonwerk::image::{FirmwareKind, Hash, KeyChannel, WindowsFacts};
+use klonwerk::packs::{self, CaptureOptions, CaptureWarning, ImageStore, SigningKeyFile};
 use klonwerk::room::Language;
+use klonwerk::sim::master::{LEAST_USED, MasterOptions, SimWindows, build_master};
 
 use crate::capture::options;
 use crate::disks::{MemoryDisk, ntfs_volume, plain_disk, uefi_disk};
@@ -66,6 +68,48 @@ fn a_capture_asks_for_the_facts_that_it_could_not_read() {
     let text = capture(&store, uefi_disk(&volume), &options("a@1"), Language::De);
     let (_, hints) = text.split_once('\n').unwrap();
     insta::assert_snapshot!(hints);
+}
+
+#[test]
+fn a_master_that_skips_the_rearm_is_warned_about_before_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("master.img");
+    let windows = SimWindows { skip_rearm: true, key_channel: KeyChannel::Gvlk, ..SimWindows::default() };
+    let firmware = FirmwareKind::Uefi;
+    build_master(&path, &MasterOptions { bytes_used: LEAST_USED, firmware, seed: 5, windows }).unwrap();
+    let disk = FileDisk::open(&path, Access::ReadOnly).unwrap();
+
+    let examined = packs::examine(&disk, &WindowsFacts::default()).unwrap();
+    assert_eq!(examined.windows.skip_rearm, Some(true), "read from the hive");
+    assert_eq!((&examined.missing[..], &examined.warnings[..]), (&[][..], &[CaptureWarning::SkipRearm][..]));
+    let said = WindowsFacts { skip_rearm: Some(false), generalized: Some(false), ..WindowsFacts::default() };
+    let examined = packs::examine(&disk, &said).unwrap();
+    assert_eq!(examined.warnings, [CaptureWarning::SkipRearmDenied, CaptureWarning::NotGeneralized]);
+
+    let show = |language| {
+        let show = |to: &mut Output<'_>| {
+            assert!(!image::examine(&disk, &WindowsFacts::default(), to)?, "a script is to notice");
+            Ok(())
+        };
+        screen(language, false, show)
+    };
+    insta::assert_snapshot!([Language::De, Language::En].map(show).join("\n"));
+}
+
+#[test]
+fn a_capture_begins_with_its_warnings() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(folder.path()).unwrap();
+    let facts = WindowsFacts { skip_rearm: Some(true), ..WindowsFacts::default() };
+    let options = CaptureOptions { facts, ..options("a@1") };
+    let text = capture(&store, plain_disk(1, 3_000_000), &options, Language::En);
+    assert!(text.starts_with("Warning: SkipRearm is set. "), "{text}");
+    let key = SigningKeyFile::open_or_create(&folder.path().join("key")).unwrap();
+    let disk = MemoryDisk::new(plain_disk(1, 3_000_000));
+    let options = CaptureOptions { image: "a@2".parse().unwrap(), ..options };
+    let json = screen(Language::De, true, |to| image::capture(&store, &key, &disk, &options, &|_| (), to));
+    let said: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(said["warnings"], serde_json::json!(["skip-rearm"]));
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! Runs, sessions, hooks, intents, ledger, settings: what any implementation has to pass.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use klonwerk::activation::kms::Standing;
 use klonwerk::job::intent::{IntentOutcome, NewIntent};
 use klonwerk::job::state::{FailureReason, Stage, step};
 use klonwerk::job::{Epoch, Event, IntentKind, MachineState, RunId};
 use klonwerk::progress::ImagingTotals;
 use klonwerk::room::{Mac, Selection};
-use klonwerk::store::{AttemptKind, SessionStanding, StoreError, TokenHash};
+use klonwerk::store::{AttemptKind, LicensingReport, SessionStanding, SharedMachineId, StoreError, TokenHash};
 use proptest::prelude::*;
 
 use super::{Bench, TO_THE_GATE, machine, new_run};
@@ -338,6 +340,57 @@ fn settings_are_kept_apart_from_secrets() {
     let secret = bench.store.secret_setting("identity").expect("read").expect("there");
     assert_eq!(secret.expose(), b"hidden");
     assert_eq!(bench.store.setting("key-check").expect("read"), None);
+}
+
+#[test]
+fn licensing_reports_tell_who_shares_a_client_machine_id() {
+    let mut bench = Bench::new();
+    let among: BTreeSet<_> = ["pc-1", "pc-2", "pc-3"].map(machine).into();
+    let report =
+        |cmid: &str| LicensingReport { cmid: Some(cmid.to_owned()), at_kms: true, standing: Standing::CountTooLow };
+    let keep = |bench: &Bench, run, name: &str, cmid: &str| {
+        bench.store.keep_licensing_report(run, &machine(name), report(cmid), &among).expect("kept")
+    };
+    let first = bench.run(&["pc-1", "pc-2", "pc-3", "gone"]);
+    assert_eq!(keep(&bench, first, "gone", "AA"), None);
+    assert_eq!(keep(&bench, first, "pc-1", "AA"), None, "the other one is in no profile");
+    assert_eq!(keep(&bench, first, "PC-1", "aa"), None, "its own report again");
+    let shared = |others: &[&str], first_in_run| {
+        Some(SharedMachineId { others: others.iter().map(|name| machine(name)).collect(), first_in_run })
+    };
+    assert_eq!(keep(&bench, first, "pc-2", "aa"), shared(&["pc-1"], true));
+    assert_eq!(keep(&bench, first, "pc-3", "aA"), shared(&["pc-1", "pc-2"], false), "once a run");
+    for name in ["pc-1", "pc-2", "pc-3", "gone"] {
+        bench.play(first, name, &[Event::Cancel]);
+    }
+
+    // The next night of a rebuilt image: what a PC had last counts.
+    bench.clock.advance(Duration::from_secs(24 * 3600));
+    let second = bench.run(&["pc-1", "pc-2", "pc-3"]);
+    assert_eq!(keep(&bench, second, "pc-1", "b1"), None);
+    assert_eq!(keep(&bench, second, "pc-2", "b2"), None);
+    assert_eq!(keep(&bench, second, "pc-3", "aa"), None, "nobody of the profiles has the old one any more");
+    assert_eq!(keep(&bench, second, "pc-3", "B2"), shared(&["pc-2"], true), "another run, another alarm");
+
+    let refused = bench.store.keep_licensing_report(second, &machine("pc-9"), report("c"), &among);
+    assert!(matches!(refused, Err(StoreError::NoSuchMachineRun { .. })), "{refused:?}");
+
+    bench.reopen();
+    let all = bench.store.licensing_reports(bench.now()).expect("read");
+    assert_eq!(all.len(), 7);
+    let last = &all[6];
+    assert_eq!((last.run, last.cmid.as_deref(), last.at_kms), (second, Some("b2"), true));
+    assert_eq!((last.standing, last.at, last.room.as_str()), (Standing::CountTooLow, bench.now(), "r101"));
+    // After the window only each machine's last one is left, and after a year and more nothing.
+    bench.clock.advance(Duration::from_secs(31 * 24 * 3600));
+    assert_eq!(bench.store.licensing_reports(bench.now()).expect("read").len(), 4);
+    bench.clock.advance(Duration::from_secs(400 * 24 * 3600));
+    for name in ["pc-1", "pc-2", "pc-3"] {
+        bench.play(second, name, &[Event::Cancel]);
+    }
+    let third = bench.run(&["pc-1"]);
+    assert_eq!(keep(&bench, third, "pc-1", "c1"), None);
+    assert_eq!(bench.store.licensing_reports(bench.now()).expect("read").len(), 1);
 }
 
 #[test]

@@ -32,9 +32,14 @@ fn print(overview: &Overview, to: &mut Output<'_>) -> anyhow::Result<()> {
 
 fn threshold(overview: &Overview, to: &mut Output<'_>) -> anyhow::Result<()> {
     let Overview { threshold, cap, window_days, pcs, counted, seen, pcs_seen, .. } = overview;
+    let (german, english) = if counted < threshold {
+        (format!("{counted} von {threshold} gezählt"), format!("{counted} of {threshold} counted"))
+    } else {
+        (format!("{counted} gezählt, nötig sind {threshold}"), format!("{counted} counted, {threshold} are needed"))
+    };
     to.say(
-        &format!("{counted} von {threshold} gezählt: so viele verschiedene Client-IDs hat der KMS-Host in den letzten {window_days} Tagen von diesen PCs gesehen."),
-        &format!("{counted} of {threshold} counted: so many different client IDs has the KMS host seen from these PCs in the last {window_days} days."),
+        &format!("{german}: verschiedene Client-IDs, mit denen diese PCs in den letzten {window_days} Tagen am KMS-Host waren."),
+        &format!("{english}: different client IDs with which these PCs were at the KMS host in the last {window_days} days."),
     )?;
     to.say(
         &format!("PCs: {pcs} mit Strategie kms, davon {pcs_seen} in dieser Zeit am Host."),

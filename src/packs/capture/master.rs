@@ -3,7 +3,7 @@
 use std::io;
 
 use super::pipeline::read_leaf;
-use super::{CaptureError, CapturePhase, CaptureProgress, MissingFact};
+use super::{CaptureError, CapturePhase, CaptureProgress, CaptureWarning, MissingFact};
 use crate::disk::Disk;
 use crate::image::layout::{self, Layout};
 use crate::image::ntfs::{self, ReadAt, Volume};
@@ -60,8 +60,8 @@ impl Master {
         Ok(Self { layout, mask, zeros, unread, used_bytes: of_volumes + of_others, volumes })
     }
 
-    /// The disk's facts, those that were given first.
-    pub(super) fn facts(&self, given: &WindowsFacts) -> WindowsFacts {
+    /// What the disk itself tells about its Windows.
+    fn read_facts(&self) -> WindowsFacts {
         let known = |facts: &WindowsFacts| {
             let WindowsFacts { build, edition, product, generalized, skip_rearm, key_channel, .. } = facts;
             [
@@ -78,7 +78,12 @@ impl Master {
         };
         // A recovery partition tells little, Windows itself much.
         let read = self.volumes.iter().map(|(_, _, volume)| &volume.windows).max_by_key(|facts| known(facts));
-        let read = read.cloned().unwrap_or_default();
+        read.cloned().unwrap_or_default()
+    }
+
+    /// The disk's facts, those that were given first.
+    pub(super) fn facts(&self, given: &WindowsFacts) -> WindowsFacts {
+        let read = self.read_facts();
         WindowsFacts {
             build: given.build.or(read.build),
             edition: given.edition.clone().or(read.edition),
@@ -90,6 +95,22 @@ impl Master {
             oem_vendor: given.oem_vendor.clone().or(read.oem_vendor),
             bound_to: given.bound_to.or(read.bound_to),
         }
+    }
+
+    /// What will trouble the clones of this disk.
+    pub(super) fn warnings(&self, given: &WindowsFacts) -> Vec<CaptureWarning> {
+        let (facts, read) = (self.facts(given), self.read_facts());
+        if facts.bound_to.is_some() {
+            // It will have no other clone than the PC that it comes from.
+            return Vec::new();
+        }
+        let denied = read.skip_rearm == Some(true) && facts.skip_rearm == Some(false);
+        let all = [
+            (facts.skip_rearm == Some(true), CaptureWarning::SkipRearm),
+            (denied, CaptureWarning::SkipRearmDenied),
+            (facts.generalized == Some(false), CaptureWarning::NotGeneralized),
+        ];
+        all.into_iter().filter(|(holds, _)| *holds).map(|(_, warning)| warning).collect()
     }
 
     /// The facts that are still unknown, for a disk that may hold a Windows.

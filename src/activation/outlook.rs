@@ -230,7 +230,10 @@ mod tests {
         let spends: Vec<Spend> = (0..28).map(|_| days_ago(1, None)).collect();
         assert_eq!(outlook(Some(28), &spends, &[], now(), &berlin(), &SchoolCalendar::default()), on(2026, 12, 22));
         // What was long ago does not count.
-        assert_eq!(outlook(Some(28), &[days_ago(400, None)], &[], now(), &berlin(), &SchoolCalendar::default()), Outlook::Never);
+        assert_eq!(
+            outlook(Some(28), &[days_ago(400, None)], &[], now(), &berlin(), &SchoolCalendar::default()),
+            Outlook::Never
+        );
     }
 
     #[test]

@@ -28,9 +28,11 @@ use crate::store::{Change, HookAttempt, MachineRun, Run, UnknownMachine};
 const BODY_BYTES: usize = 1 << 20;
 
 mod activation_api;
+mod fetch;
 mod ledger;
 
 pub use activation_api::{FaultView, ForgetRequest, Forgotten, ForgottenRow, ImportView};
+pub use fetch::{FetchLine, FetchRequest};
 pub use ledger::{LedgerView, ReleaseRequest, ReleaseView};
 
 /// How long a re-clone that was asked for by hand may still begin on a PC, unless it says otherwise.
@@ -138,6 +140,7 @@ pub fn router(night: Arc<Night>, stop: CancellationToken) -> Router {
         .route("/v1/machines/{machine}/token", post(token))
         .route("/v1/machines/{machine}/resolve", post(resolve))
         .merge(ledger::routes())
+        .merge(fetch::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .merge(activation_api::routes())
         .layer(Extension(stop))

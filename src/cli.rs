@@ -18,10 +18,15 @@ mod ask;
 pub mod check;
 #[cfg(target_os = "linux")]
 mod demo;
+mod explain;
+#[cfg(target_os = "linux")]
+mod hardware;
 #[cfg(target_os = "linux")]
 pub mod image;
 #[cfg(target_os = "linux")]
 mod image_options;
+#[cfg(target_os = "linux")]
+mod kms;
 #[cfg(target_os = "linux")]
 mod machines;
 mod man;
@@ -99,6 +104,14 @@ enum Command {
     /// Carry installation IDs out and confirmation IDs in.
     #[cfg(target_os = "linux")]
     Activation(activation::ActivationArgs),
+    /// Say what an activation code of Windows means and what to do.
+    #[command(
+        after_help = "Ends with 0 only if the table has every code.\n\nExamples:\n  klonwerk explain 0xC004F074\n  klonwerk explain --lang de -- -1073418184\n  klonwerk explain 'Fehler: 0xC004F074 Der Softwarelizenzierungsdienst …'\n  klonwerk explain --list"
+    )]
+    Explain(explain::ExplainArgs),
+    /// Check whether PCs find their KMS host, print its DNS record, show its count.
+    #[cfg(target_os = "linux")]
+    Kms(kms::KmsArgs),
     /// Capture, list, show, verify and clean up images.
     #[cfg(target_os = "linux")]
     Image(image_options::ImageOptions),
@@ -175,6 +188,7 @@ fn run(
         Command::Man { write: None } => man::page(Options::command(), to.out).map(|()| true),
         Command::Man { write: Some(folder) } => man::pages(Options::command(), &folder).map(|()| true),
         Command::Completions { shell } => man::completions(shell, Options::command(), to.out).map(|()| true),
+        Command::Explain(args) => explain::run(&args, to),
         #[cfg(target_os = "linux")]
         Command::Image(image) => image_options::run(image, language, json, to.out),
         #[cfg(target_os = "linux")]
@@ -194,6 +208,8 @@ fn run(
         #[cfg(target_os = "linux")]
         Command::Activation(args) => activation::run(&args, to),
         #[cfg(target_os = "linux")]
+        Command::Kms(args) => kms::run(&args, to),
+        #[cfg(target_os = "linux")]
         Command::Agent(args) => agent::run(&args, said, to),
     }
 }
@@ -212,6 +228,19 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Options::command().debug_assert();
+    }
+
+    #[test]
+    fn negative_codes_and_options_stand_in_any_order() {
+        for line in
+            ["explain -1073418184 --json", "explain --json -1073418184 C004F074", "--json explain -- -1073418184"]
+        {
+            let options = Options::try_parse_from(format!("klonwerk {line}").split(' ')).expect(line);
+            assert!(options.json, "{line}");
+            assert!(matches!(options.command, Command::Explain(_)), "{line}");
+        }
+        assert!(Options::try_parse_from(["klonwerk", "explain"]).is_err());
+        assert!(Options::try_parse_from(["klonwerk", "explain", "--list"]).is_ok());
     }
 
     #[test]

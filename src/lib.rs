@@ -4,7 +4,7 @@
 //! tells the story:
 //!
 //! - domain, pure: [`secret`] [`clock`] [`room`] [`progress`] [`calendar`] [`activation`] [`profile`] [`job`] [`boot`]
-//! - cores, protocols and formats without I/O: [`image`] [`dhcp`] [`tftp`]
+//! - cores, protocols and formats without I/O: [`image`] [`dhcp`] [`dns`] [`tftp`]
 //! - io, the edges: [`disk`] [`packs`] [`net`] [`store`]
 //! - servers: [`dhcp_server`] [`tftp_server`] [`http`] [`night`]; beside them [`agent`], which runs on the PCs
 //! - [`sim`]: simulated PCs and masters, for rehearsals and tests
@@ -22,6 +22,8 @@ pub mod secret;
 
 #[cfg(target_os = "linux")]
 pub mod dhcp;
+#[cfg(target_os = "linux")]
+pub mod dns;
 pub mod image;
 pub mod tftp;
 

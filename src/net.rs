@@ -6,5 +6,7 @@
 
 pub mod activation_ws;
 pub mod interfaces;
+pub mod kms;
+pub mod resolver;
 pub mod udp;
 pub mod wake;

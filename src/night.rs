@@ -31,7 +31,9 @@ pub mod facts;
 pub mod fetch;
 pub mod hooks;
 pub mod key_values;
+mod kms;
 pub mod ledger;
+pub mod refusal;
 
 /// How many events a slow listener may lag behind before it loses some.
 const EVENTS: usize = 4096;

@@ -20,6 +20,7 @@ use crate::room::MachineName;
 mod confirmations;
 mod intents;
 mod ledger;
+mod licensing;
 mod row;
 mod runs;
 mod schema;
@@ -33,6 +34,7 @@ pub use confirmations::{
     StoredConfirmation,
 };
 pub use ledger::{AttemptKind, AuditEntry, EntryKind, EntryState, Hold, LedgerEntry, LedgerId, LedgerSums};
+pub use licensing::{LicensingReport, SharedMachineId};
 pub use runs::{Change, MachineRun, NewMachineRun, NewRun, Run};
 pub use seal::{KeyError, StoreKey};
 pub use sessions::{AttemptId, HookAttempt, Session, SessionStanding, TokenHash};

@@ -94,8 +94,13 @@ fn status(error: ClientError) -> u16 {
 fn agents_without_rights_are_refused_with_a_reason() {
     let bench = Bench::new();
     let client = bench.client();
-    let hello =
-        |mac: &str| CheckIn { mac: mac.parse().expect("mac"), uuid: None, token: None, version: "test".to_owned() };
+    let hello = |mac: &str| CheckIn {
+        mac: mac.parse().expect("mac"),
+        uuid: None,
+        token: None,
+        version: "test".to_owned(),
+        hardware: None,
+    };
     assert_eq!(status(client.check_in(&hello("52:54:00:00:00:99")).expect_err("a stranger")), 403);
     let failed = ImagingReport::Failed { reason: "x".to_owned() };
     assert_eq!(status(client.report(&failed).expect_err("no token")), 401);

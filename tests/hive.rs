@@ -72,6 +72,7 @@ fn facts_come_from_the_hives() {
         skip_rearm: Some(true),
         key_channel: Some(KeyChannel::Mak),
         firmware: None,
+        ..WindowsFacts::default()
     };
     assert_eq!(facts, expected);
     assert_eq!(windows_facts(Some(&software), None), expected);

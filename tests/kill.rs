@@ -310,7 +310,7 @@ fn an_offline_hook_that_is_told_twice_in_a_session_counts_once() {
     for session in 1..3 {
         let start = pc::boot(0, stage.school.boot_port).expect("a run");
         let client = Client::connect(&start.server, &start.pin.parse().expect("pin"), pc::PATIENCE).expect("connected");
-        let hello = CheckIn { mac: pc::mac(0), uuid: None, token: None, version: String::from("test") };
+        let hello = CheckIn { mac: pc::mac(0), uuid: None, token: None, version: String::from("test"), hardware: None };
         let CheckInAnswer::Work(work) = client.check_in(&hello).expect("answered") else { panic!("no work") };
         let client = client.with_bearer(&work.session);
         for _ in 0..3 {

@@ -128,6 +128,7 @@ fn a_uefi_master_is_a_whole_disk() {
         skip_rearm: Some(false),
         key_channel: Some(KeyChannel::Mak),
         firmware: None,
+        ..WindowsFacts::default()
     };
     assert_eq!(seen.windows, facts);
 

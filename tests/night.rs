@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use klonwerk::activation::acpi::Msdm;
+use klonwerk::activation::hardware::{Acpi, HardwareFacts, Label, Table};
 use klonwerk::agent::protocol::{CheckIn, CheckInAnswer, HookResult, ImagingReport, WindowsCheckIn, Work};
 use klonwerk::boot::firmware::{Architecture, Firmware, Loader};
 use klonwerk::boot::{BootDirectory, BootSubject};
@@ -16,7 +18,7 @@ use klonwerk::image::{Extent, Hash, Header, ImageFile, LEAF_BYTES, Mask, Region,
 use klonwerk::job::intent::NewIntent;
 use klonwerk::job::state::FailureReason;
 use klonwerk::job::{IntentKind, MachineState, RunId, Stage};
-use klonwerk::night::{Night, NightError, Parts, RunEvent, key_values};
+use klonwerk::night::{Night, NightError, Parts, RunEvent, facts, key_values};
 use klonwerk::packs::{ImageStore, SigningKeyFile};
 use klonwerk::profile::load;
 use klonwerk::progress::{ImagingEvent, ImagingTotals};
@@ -48,7 +50,7 @@ fn pc(n: u8) -> MachineName {
 
 fn hello(n: u8) -> CheckIn {
     let uuid = (n == 1).then(|| UUID.parse().expect("uuid"));
-    CheckIn { mac: mac(n), uuid, token: None, version: "test".to_owned() }
+    CheckIn { mac: mac(n), uuid, token: None, version: "test".to_owned(), hardware: None }
 }
 
 /// An image of one empty leaf: the runner only hands its root on.
@@ -332,4 +334,27 @@ fn unknown_pcs_are_listed_and_a_flood_of_them_is_bounded() {
     bench.night.note_boots().expect("noted");
     let list = bench.night.store().unknown_list().expect("list");
     assert_eq!(list.len(), 1000);
+}
+
+#[test]
+fn what_a_pc_tells_of_its_hardware_is_kept_with_the_machine() {
+    let bench = Bench::new();
+    let run = bench.reclone(3600);
+    assert_eq!(facts::hardware(bench.night.store(), &pc(2)).expect("asked"), None);
+    let told = HardwareFacts {
+        acpi: Acpi { slic: Table::Absent, msdm: Table::Present(Msdm { has_key: true }) },
+        vendor: Some(Label::new("Dell Inc.")),
+        ..HardwareFacts::default()
+    };
+    // Not from a PC that has not booted from here.
+    let with = |hardware: &HardwareFacts| CheckIn { hardware: Some(hardware.clone()), ..hello(2) };
+    assert!(matches!(bench.night.check_in(&with(&told)), Err(NightError::NotBooted { .. })));
+    assert_eq!(facts::hardware(bench.night.store(), &pc(2)).expect("asked"), None);
+    bench.night.answered(mac(2), run.0);
+    assert!(matches!(bench.night.check_in(&with(&told)), Ok(CheckInAnswer::Work(_))));
+    assert_eq!(facts::hardware(bench.night.store(), &pc(2)).expect("asked"), Some(told.clone()));
+    // An agent that tells nothing, or repeats itself, takes nothing away.
+    assert!(matches!(bench.night.check_in(&hello(2)), Ok(CheckInAnswer::Work(_))));
+    let bench = bench.restart();
+    assert_eq!(facts::hardware(bench.night.store(), &pc(2)).expect("asked"), Some(told));
 }

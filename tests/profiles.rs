@@ -195,6 +195,18 @@ fn a_thousand_faults_are_counted() {
 }
 
 #[test]
+fn an_image_names_the_vendor_of_its_windows() {
+    let dir = set(None);
+    let site = dir.path().join("site.yaml");
+    let text = fs::read_to_string(&site).expect("site.yaml");
+    let with = text.replace("win7: { build: 7601,", "win7: { build: 7601, oem_vendor: DELL,");
+    fs::write(&site, with).expect("written");
+    let images = load(dir.path()).expect("profiles").site.images;
+    let vendors: Vec<_> = images.iter().map(|(name, facts)| (name.as_str(), facts.oem_vendor.as_deref())).collect();
+    assert_eq!(vendors, [("volume", None), ("win11", None), ("win7", Some("DELL"))]);
+}
+
+#[test]
 fn the_sample_school_can_be_used() {
     let Checked { profiles, faults } = check(&root().join("profiles"));
     assert!(!faults.refuse(), "{faults}");

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::room::Language;
 
+pub mod reading;
+pub mod zone;
+
 const TABLE: &str = include_str!("codes/table.txt");
 
 /// A text that is not a result code.
@@ -67,12 +70,36 @@ impl Code {
     pub const MAK_LIMIT: Code = Code(0xC004_C020);
     /// An OEM key cannot be activated online.
     pub const OEM_ONLINE: Code = Code(0xC004_C016);
+    /// A volume key on a PC whose firmware carries no qualifying Windows.
+    pub const NO_QUALIFYING_OEM: Code = Code(0xC004_F035);
+    /// The firmware has no SLIC table.
+    pub const NO_SLIC: Code = Code(0xC004_F057);
+    /// The firmware's SLIC table has no Windows marker.
+    pub const NO_OEM_MARKER: Code = Code(0xC004_F058);
+    /// The firmware's licence data are damaged.
+    pub const BAD_OEM_MARKER: Code = Code(0xC004_F059);
+    /// Certificate and firmware are of two vendors.
+    pub const OTHER_OEM: Code = Code(0xC004_F063);
+    /// The key in the firmware is unusable.
+    pub const BAD_FIRMWARE_KEY: Code = Code(0xC004_F090);
+    /// The PC has no key of its own.
+    pub const NO_FIRMWARE_KEY: Code = Code(0xC004_F213);
     /// DNS does not know the KMS host.
     pub const KMS_NOT_IN_DNS: Code = Code(0x8007_232B);
 
     /// The class and the retry rule of a code that the table has.
     pub fn info(self) -> Option<CodeInfo> {
         row(self).map(|row| row.info)
+    }
+
+    /// As scripts end with it: the same 32 bits as a signed number.
+    pub fn signed(self) -> i32 {
+        self.0.cast_signed()
+    }
+
+    /// What the table knows of it; nothing where it has no such code.
+    pub fn known(self) -> Option<Known> {
+        row(self).map(Known)
     }
 
     /// Whether Windows says with it that a stored pair no longer fits this PC, the only reasons to give a pair up.
@@ -180,11 +207,116 @@ pub struct CodeInfo {
     pub retry: Retry,
 }
 
+/// A property of a code, as the table writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Trying again later helps.
+    Retry,
+    /// Network, proxy or DNS.
+    Network,
+    /// The administrator: settings, clock, image.
+    Admin,
+    /// The product key.
+    Key,
+    /// The PC itself: its hardware or its vendor.
+    Hardware,
+    /// Never to be tried again by itself: it could spend activations or block a key.
+    Never,
+    /// No fault.
+    Information,
+}
+
+impl Class {
+    /// Its name for people.
+    pub fn text(self, language: Language) -> &'static str {
+        match (self, language) {
+            (Class::Retry, Language::En) => "retry",
+            (Class::Retry, Language::De) => "erneut versuchen",
+            (Class::Network, Language::En) => "network",
+            (Class::Network, Language::De) => "Netz",
+            (Class::Admin, Language::En) => "administrator",
+            (Class::Admin, Language::De) => "Administrator",
+            (Class::Key, Language::En) => "key",
+            (Class::Key, Language::De) => "Schlüssel",
+            (Class::Hardware, Language::En) => "hardware",
+            (Class::Hardware, Language::De) => "Hardware",
+            (Class::Never, Language::En) => "never by itself again",
+            (Class::Never, Language::De) => "nie von selbst erneut",
+            (Class::Information, Language::En) => "no fault",
+            (Class::Information, Language::De) => "kein Fehler",
+        }
+    }
+}
+
+/// A code that the table has.
+#[derive(Debug, Clone, Copy)]
+pub struct Known(Row);
+
+impl Known {
+    /// The code.
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+
+    /// Its classes: who has to deal with it, then whether trying again can help.
+    pub fn classes(&self) -> Vec<Class> {
+        let first = match self.0.info.class {
+            CodeClass::Retry => Class::Retry,
+            CodeClass::Network => Class::Network,
+            CodeClass::Admin => Class::Admin,
+            CodeClass::Key => Class::Key,
+            CodeClass::Hardware => Class::Hardware,
+            CodeClass::Information => Class::Information,
+        };
+        let second = match self.0.info.retry {
+            Retry::Later => Some(Class::Retry),
+            Retry::Never => Some(Class::Never),
+            Retry::AfterChange => self.0.admin_too.then_some(Class::Admin),
+        };
+        std::iter::once(first).chain(second.filter(|second| *second != first)).collect()
+    }
+
+    /// Whether trying again can help.
+    pub fn retry(&self) -> Retry {
+        self.0.info.retry
+    }
+
+    /// What it means, in a sentence.
+    pub fn meaning(&self, language: Language) -> &'static str {
+        let [meaning, _] = self.0.texts(language);
+        meaning
+    }
+
+    /// What to do about it, in a sentence.
+    pub fn advice(&self, language: Language) -> &'static str {
+        let [_, advice] = self.0.texts(language);
+        advice
+    }
+}
+
+/// Every code of the table, in the table's order: by the zone that it comes from.
+pub fn all() -> impl Iterator<Item = Known> {
+    TABLE.lines().filter_map(parse_row).map(Known)
+}
+
+#[derive(Debug, Clone, Copy)]
 struct Row {
     code: Code,
     info: CodeInfo,
+    /// Beside its class, somebody has to change a setting.
+    admin_too: bool,
     en: [&'static str; 2],
     de: [&'static str; 2],
+}
+
+impl Row {
+    fn texts(&self, language: Language) -> [&'static str; 2] {
+        match language {
+            Language::En => self.en,
+            Language::De => self.de,
+        }
+    }
 }
 
 fn parse_row(line: &'static str) -> Option<Row> {
@@ -200,13 +332,15 @@ fn parse_row(line: &'static str) -> Option<Row> {
         "I" => CodeClass::Information,
         _ => return None,
     };
-    let retry = match next()? {
+    let second = next()?;
+    let retry = match second {
         "T" => Retry::Later,
         "" | "C" => Retry::AfterChange,
         "X" => Retry::Never,
         _ => return None,
     };
-    Some(Row { code: Code(code), info: CodeInfo { class, retry }, en: [next()?, next()?], de: [next()?, next()?] })
+    let info = CodeInfo { class, retry };
+    Some(Row { code: Code(code), info, admin_too: second == "C", en: [next()?, next()?], de: [next()?, next()?] })
 }
 
 fn row(code: Code) -> Option<Row> {
@@ -215,30 +349,24 @@ fn row(code: Code) -> Option<Row> {
 
 /// One line for people: the code, what it means, what to do.
 pub fn explain(code: Code, language: Language) -> String {
-    if let Some(row) = row(code) {
-        let [meaning, advice] = match language {
-            Language::En => row.en,
-            Language::De => row.de,
-        };
-        return format!("{code}: {meaning} {advice}");
+    if let Some(known) = code.known() {
+        return format!("{code}: {} {}", known.meaning(language), known.advice(language));
     }
-    let place = match (code.0 & 0xFFFF_F000, language) {
-        (0xC004_A000, Language::En) => "Windows' licence store",
-        (0xC004_A000, Language::De) => "der Lizenzspeicher von Windows",
-        (0xC004_B000 | 0xC004_C000 | 0x803F_A000, Language::En) => "Microsoft's activation server",
-        (0xC004_B000 | 0xC004_C000 | 0x803F_A000, Language::De) => "Microsofts Aktivierungsserver",
-        (0xC004_D000, Language::En) => "Windows' security processor",
-        (0xC004_D000, Language::De) => "der Sicherheitsprozessor von Windows",
-        (0xC004_E000 | 0xC004_F000, Language::En) => "Windows' licensing service",
-        (0xC004_E000 | 0xC004_F000, Language::De) => "der Lizenzdienst von Windows",
-        (_, Language::En) => "Windows",
-        (_, Language::De) => "Windows",
-    };
+    let place = zone::Zone::of(code).name(language);
     match language {
         Language::En => format!("{code}: not in our table; it comes from {place}. Look it up in Microsoft's list."),
         Language::De => {
             format!("{code}: nicht in unserer Tabelle; die Quelle ist {place}. Bitte in Microsofts Liste nachsehen.")
         }
+    }
+}
+
+/// In brackets behind a refusal of ours: what Windows itself would say. Its advice is left out, the refusal has its own.
+pub(super) fn in_windows_words(code: Code, language: Language) -> String {
+    let meaning = code.known().map_or("", |known| known.meaning(language)).trim_end_matches('.');
+    match language {
+        Language::En => format!("(Windows would say {code}: {meaning})"),
+        Language::De => format!("(Windows würde melden: {code}: {meaning})"),
     }
 }
 

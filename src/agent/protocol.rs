@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::activation::confirmation::{InstallationId, ProductRef};
+use crate::activation::hardware::HardwareFacts;
 use crate::activation::hook::{ActivationOrder, ActivationReport};
 use crate::image::{Hash, WindowsFacts};
 use crate::profile::model::DiskRule;
@@ -23,6 +24,9 @@ pub struct CheckIn {
     pub token: Option<String>,
     /// The agent's version.
     pub version: String,
+    /// What its firmware says, where the agent could look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<HardwareFacts>,
 }
 
 /// What the server answers to a check-in.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::activation::hardware::HardwareFacts;
 use crate::agent::client::{Client, ClientError, Patience, RemoteImage};
 use crate::agent::imaging::{ImagingError, ImagingOptions, image_disk};
 use crate::agent::note::{Note, NoteError};
@@ -31,6 +32,8 @@ pub struct Visitor {
     pub uuid: Option<MachineUuid>,
     /// The administrator's one-time token, for use by hand.
     pub token: Option<String>,
+    /// What its firmware says, if somebody looked.
+    pub hardware: Option<HardwareFacts>,
     /// How long to wait for an absent server.
     pub patience: Patience,
     /// Threads for hashing.
@@ -98,6 +101,7 @@ pub fn make(
         uuid: visitor.uuid,
         token: visitor.token.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        hardware: visitor.hardware.clone(),
     };
     let mut waited = Duration::ZERO;
     let work = loop {

@@ -13,11 +13,11 @@ use serde_json::json;
 
 use crate::agent::client::Patience;
 use crate::agent::imaging::target::choose;
-use crate::agent::linux::{identity, target};
+use crate::agent::linux::{hardware as firmware, identity, target};
 use crate::agent::visit::{self, Visit, Visitor};
 use crate::boot::start::StartParameters;
 use crate::cli::output::{Output, pick};
-use crate::cli::{screen, serve, words};
+use crate::cli::{hardware, screen, serve, words};
 use crate::disk::Disk;
 use crate::disk::file::{Access, FileDisk};
 use crate::disk::usage::{DeviceNumber, KernelView};
@@ -48,6 +48,11 @@ enum Command {
         #[command(flatten)]
         how: How,
     },
+    /// Show what this PC's firmware says of it: licence tables, vendor, identity. Changes nothing, asks no server.
+    #[command(
+        after_help = "Only root may read all of it. The file binds an image to this PC:\n  klonwerk agent hardware --json > pc.json\n  klonwerk image capture --bind-to-hardware pc.json …"
+    )]
+    Hardware,
 }
 
 #[derive(Debug, Args)]
@@ -107,15 +112,25 @@ pub(super) fn run(args: &AgentArgs, said: Option<Language>, to: &mut Output<'_>)
             };
             // A card that was named by hand may be another PC's, and then so is the UUID.
             let uuid = image.uuid.or_else(|| image.mac.is_none().then(|| identity::uuid(&view)).flatten());
-            let visitor = visitor(image.server.clone(), image.pin, mac, uuid, image.token.clone(), &image.how)?;
+            let hardware = (image.mac.is_none() && image.uuid.is_none()).then(|| firmware::facts(&view));
+            let visitor = Visitor {
+                token: image.token.clone(),
+                hardware,
+                ..visitor(image.server.clone(), image.pin, mac, uuid, &image.how)
+            };
             Ok(visit(&visitor, image.disk.as_deref(), to)? == Ended::Committed)
         }
+        Command::Hardware => hardware::run(&KernelView::default(), to),
         Command::Start { start, how } => {
             let parameters = parameters(start.as_deref())?;
             to.language = said.unwrap_or(parameters.language);
             let pin: Hash = parameters.pin.parse().context("the boot parameter klonwerk.pin is no fingerprint")?;
-            let uuid = identity::uuid(&KernelView::default());
-            let visitor = visitor(parameters.server, pin, parameters.mac, uuid, None, how)?;
+            let view = KernelView::default();
+            let uuid = identity::uuid(&view);
+            let visitor = Visitor {
+                hardware: Some(firmware::facts(&view)),
+                ..visitor(parameters.server, pin, parameters.mac, uuid, how)
+            };
             visit(&visitor, None, to)?;
             Ok(true)
         }
@@ -130,15 +145,9 @@ fn parameters(file: Option<&Path>) -> anyhow::Result<StartParameters> {
     read.with_context(|| format!("{} holds no start parameters", path.display()))
 }
 
-fn visitor(
-    server: String,
-    pin: Hash,
-    mac: Mac,
-    uuid: Option<MachineUuid>,
-    token: Option<String>,
-    how: &How,
-) -> anyhow::Result<Visitor> {
-    Ok(Visitor { server, pin, mac, uuid, token, patience: how.patience(), threads: how.threads() })
+fn visitor(server: String, pin: Hash, mac: Mac, uuid: Option<MachineUuid>, how: &How) -> Visitor {
+    let (patience, threads) = (how.patience(), how.threads());
+    Visitor { server, pin, mac, uuid, token: None, hardware: None, patience, threads }
 }
 
 #[derive(PartialEq, Eq)]

@@ -106,7 +106,7 @@ pub fn list(store: &ImageStore, to: &mut Output<'_>) -> anyhow::Result<()> {
             image.header.image.to_string(),
             image.tags.join(", "),
             image.header.created.strftime("%Y-%m-%d %H:%M UTC").to_string(),
-            windows_name(&image.header.windows),
+            windows_cell(&image.header.windows, to),
             firmware_name(image.header.windows.firmware).to_owned(),
             to.bytes(image.header.disk_bytes),
             image.root.to_string().chars().take(12).collect(),
@@ -124,6 +124,13 @@ fn windows_name(facts: &WindowsFacts) -> String {
         Some(build) => format!("{name} ({build})"),
         None => name,
     }
+}
+
+/// What the list says of the Windows: with the vendor or the PC that it belongs to, since it serves no other.
+fn windows_cell(facts: &WindowsFacts, to: &Output<'_>) -> String {
+    let vendor = facts.oem_vendor.as_ref().map(|vendor| format!("OEM {vendor}"));
+    let bound = facts.bound_to.map(|pc| format!("{} {}", to.text("nur PC", "only PC"), pc.short()));
+    [Some(windows_name(facts)), vendor, bound].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn firmware_name(firmware: Option<FirmwareKind>) -> &'static str {
@@ -209,6 +216,15 @@ fn facts_table(summary: &ImageSummary, to: &Output<'_>) -> Table {
             windows.key_channel.map_or_else(unknown, |channel| channel_name(channel).to_owned()),
         ),
         ("Firmware", firmware_name(windows.firmware).to_owned()),
+    ];
+    table.add_rows(rows.map(|(name, value)| [name.to_owned(), value]));
+    if let Some(vendor) = &windows.oem_vendor {
+        table.add_row([to.text("OEM-Hersteller", "OEM vendor"), vendor]);
+    }
+    if let Some(bound) = windows.bound_to {
+        table.add_row([to.text("Nur für PC", "Only for PC"), &bound.to_string()]);
+    }
+    let rows = [
         (to.text("Platte", "Disk"), disk),
         (to.text("Blätter", "Leaves"), format!("{} × {} KiB", header.leaf_count(), header.leaf_bytes / 1024)),
     ];

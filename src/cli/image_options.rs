@@ -1,16 +1,20 @@
 //! The options of `klonwerk image`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
+use crate::activation::hardware::HardwareIdentity;
+use crate::agent::linux::hardware;
+use crate::cli::hardware::WrittenFacts;
 use crate::cli::image::{self, Output};
 use crate::cli::place::Place;
 use crate::clock::{Clock, SystemClock};
 use crate::disk::file::{Access, FileDisk};
+use crate::disk::usage::KernelView;
 use crate::image::{FirmwareKind, KeyChannel, LEAF_BYTES, WindowsFacts};
 use crate::packs::{self, CaptureOptions, ImageStore, SigningKeyFile};
 use crate::room::{ImageName, ImageRef, ImageVersion, ImageWish, Language};
@@ -55,6 +59,13 @@ enum ImageCommand {
         /// The firmware that starts it: bios or uefi.
         #[arg(long, value_parser = from_word::<FirmwareKind>)]
         firmware: Option<FirmwareKind>,
+        /// For an OEM Windows 7: the vendor, as the firmware of its PCs names it, such as DELL.
+        #[arg(long, value_name = "VENDOR")]
+        oem_vendor: Option<String>,
+        /// The image was captured in the activated state and belongs to one PC: this one, or the one whose facts
+        /// `klonwerk agent hardware --json` wrote into FILE.
+        #[arg(long, value_name = "FILE|this", num_args = 0..=1, default_missing_value = "this")]
+        bind_to_hardware: Option<PathBuf>,
     },
     /// List the images.
     List,
@@ -87,6 +98,27 @@ fn image_ref(name: &str, clock: &dyn Clock) -> anyhow::Result<ImageRef> {
     Ok(ImageRef { name, version })
 }
 
+/// The PC that an image is bound to: this one, or that of a file.
+fn bound_to(source: &Path) -> anyhow::Result<HardwareIdentity> {
+    let facts = if source == Path::new("this") {
+        hardware::facts(&KernelView::default())
+    } else {
+        let bytes = std::fs::read(source).with_context(|| {
+            format!("cannot read {}; `klonwerk agent hardware --json` makes the file on the PC", source.display())
+        })?;
+        let written: WrittenFacts = serde_json::from_slice(&bytes).with_context(|| {
+            format!(
+                "{} holds no hardware facts; `klonwerk agent hardware --json` makes the file on the PC",
+                source.display()
+            )
+        })?;
+        written.hardware
+    };
+    facts.identity().context(
+        "the PC's firmware says too little to bind an image to it: neither a UUID of its own nor a board serial number (only root may read them)",
+    )
+}
+
 /// Runs `klonwerk image`; tells whether all is well.
 pub(super) fn run(options: ImageOptions, language: Language, json: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -108,15 +140,28 @@ pub(super) fn run(options: ImageOptions, language: Language, json: bool, out: &m
             skip_rearm,
             key_channel,
             firmware,
+            oem_vendor,
+            bind_to_hardware,
         } => {
             let image = image_ref(&name, &clock)?;
+            let bound_to = bind_to_hardware.as_deref().map(bound_to).transpose()?;
             std::fs::create_dir_all(&state.0).with_context(|| {
                 format!("cannot make the folder {}; give another one with --state", state.0.display())
             })?;
             let store = open(packs::Access::Exclusive)?;
             let key = SigningKeyFile::open_or_create(&key)?;
             let disk = FileDisk::open(&from, Access::ReadOnly)?;
-            let facts = WindowsFacts { build, edition, product, generalized, skip_rearm, key_channel, firmware };
+            let facts = WindowsFacts {
+                build,
+                edition,
+                product,
+                generalized,
+                skip_rearm,
+                key_channel,
+                firmware,
+                oem_vendor,
+                bound_to,
+            };
             let capture = CaptureOptions { image, leaf_bytes: LEAF_BYTES, facts, now: clock.now(), threads };
             image::capture(&store, &key, &disk, &capture, &|_| {}, &mut to)?;
             Ok(true)
@@ -134,5 +179,37 @@ pub(super) fn run(options: ImageOptions, language: Language, json: bool, out: &m
             image::gc(&store, Duration::from_secs(grace_hours.saturating_mul(3600)), clock.now(), &mut to)
                 .map(|()| true)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_bound_to_the_pc_of_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let bind = |text: &str| {
+            let file = folder.path().join("pc.json");
+            std::fs::write(&file, text).unwrap();
+            bound_to(&file).map_err(|error| format!("{error:#}"))
+        };
+        let uuid = "4c4c4544-0042-4a10-8052-b4c04f513233";
+        let own = bind(&format!(r#"{{ "hardware": {{ "uuid": "{uuid}" }} }}"#)).unwrap();
+        // Whatever else the file claims to be: the facts decide.
+        let claim = format!(r#"{{ "hardware": {{ "uuid": "{uuid}" }}, "identity": "{}" }}"#, "00".repeat(32));
+        assert_eq!(bind(&claim), Ok(own));
+        for (text, why) in [
+            (r#"{ "hardware": {} }"#, "says too little"),
+            (r#"{ "hardware": null, "identity": null }"#, "holds no hardware facts"),
+            ("{}", "holds no hardware facts"),
+            ("\u{feff}", "agent hardware --json"),
+            ("", "agent hardware --json"),
+        ] {
+            let error = bind(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+        let error = format!("{:#}", bound_to(&folder.path().join("none.json")).unwrap_err());
+        assert!(error.contains("cannot read") && error.contains("agent hardware --json"), "{error}");
     }
 }

@@ -5,8 +5,10 @@ use std::io::Write;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use crate::activation::hardware::HardwareFacts;
 use crate::boot::unknown_line;
 use crate::cli::ask::Asker;
+use crate::cli::hardware::{self, WrittenFacts};
 use crate::cli::output::{Output, moment, table};
 use crate::cli::place::Place;
 use crate::http::admin_api::RunStarted;
@@ -26,6 +28,14 @@ pub(super) struct MachinesArgs {
 enum Command {
     /// List the PCs that asked for a network boot and stand in no profile, each with its line for one.
     Unknown,
+    /// Show what a machine's firmware told at its last network boot: licence tables, vendor, identity.
+    #[command(
+        after_help = "With --json it is the file that binds an image to this machine:\n  klonwerk machines hardware R101-03 --json > pc.json\n  klonwerk image capture --bind-to-hardware pc.json …"
+    )]
+    Hardware {
+        /// The machine's name.
+        machine: MachineName,
+    },
     /// Make a token with which `klonwerk agent image` may work for a machine, once, within an hour.
     Token {
         /// The machine's name.
@@ -43,6 +53,10 @@ pub(super) fn run(args: &MachinesArgs, to: &mut Output<'_>) -> anyhow::Result<bo
     let asker = Asker::open(&args.place.state(), to.language)?;
     match &args.command {
         Command::Unknown => unknown(&asker.get::<Vec<UnknownMachine>>("/v1/machines/unknown")?, to)?,
+        Command::Hardware { machine } => {
+            let facts: Option<HardwareFacts> = asker.get(&format!("/v1/machines/{machine}/hardware"))?;
+            return told(machine, facts, to);
+        }
         Command::Token { machine } => {
             let token: String = asker.post(&format!("/v1/machines/{machine}/token"), &())?;
             if to.json {
@@ -71,6 +85,22 @@ pub(super) fn run(args: &MachinesArgs, to: &mut Output<'_>) -> anyhow::Result<bo
         }
     }
     Ok(true)
+}
+
+/// Shows what a machine told; tells whether it did.
+fn told(machine: &MachineName, facts: Option<HardwareFacts>, to: &mut Output<'_>) -> anyhow::Result<bool> {
+    match facts {
+        Some(facts) => hardware::show(&WrittenFacts::new(facts), to).map(|()| true),
+        None if to.json => to.json(&json!({ "hardware": null, "identity": null })).map(|()| false),
+        None => to
+            .say(
+                &format!(
+                    "{machine} hat noch nichts über seine Hardware gemeldet; das geschieht bei seinem nächsten Klonen."
+                ),
+                &format!("{machine} has told nothing of its hardware yet; it does so when it is cloned next."),
+            )
+            .map(|()| false),
+    }
 }
 
 fn unknown(list: &[UnknownMachine], to: &mut Output<'_>) -> anyhow::Result<()> {

@@ -79,6 +79,7 @@ fn failure(language: Language, reason: &FailureReason) -> String {
         }
         FailureReason::Imaging { what } => what.clone(),
         FailureReason::Hook { hook, what } => format!("{hook}: {what}"),
+        FailureReason::Refused { why } => why.text(language),
         FailureReason::Server { what } => format!("{}: {what}", pick(language, "Server", "server")),
     }
 }

@@ -17,6 +17,8 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::agent_api::{Problem, ask, parse};
+use crate::activation::hardware::HardwareFacts;
+use crate::activation::kms::Overview;
 use crate::job::intent::NewIntent;
 use crate::job::plan::Plan;
 use crate::job::{IntentKind, RunId};
@@ -137,10 +139,12 @@ pub fn router(night: Arc<Night>, stop: CancellationToken) -> Router {
         .route("/v1/runs/{run}/retry", post(retry))
         .route("/v1/events", get(events))
         .route("/v1/machines/unknown", get(unknown))
+        .route("/v1/machines/{machine}/hardware", get(hardware))
         .route("/v1/machines/{machine}/token", post(token))
         .route("/v1/machines/{machine}/resolve", post(resolve))
         .merge(ledger::routes())
         .merge(fetch::routes())
+        .route("/v1/kms", get(kms))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .merge(activation_api::routes())
         .layer(Extension(stop))
@@ -256,6 +260,18 @@ async fn unknown(State(night): State<Arc<Night>>) -> Answer<Vec<UnknownMachine>>
     Ok(Json(list.await?))
 }
 
+async fn hardware(State(night): State<Arc<Night>>, Path(machine): Path<String>) -> Answer<Option<HardwareFacts>> {
+    let machine: MachineName =
+        machine.parse().map_err(|e: crate::room::RoomError| Problem::bad_request(e.to_string()))?;
+    let facts = ask(night, move |night| {
+        if night.profiles().machine(&machine).is_none() {
+            return Err(NightError::Stranger(machine.to_string()));
+        }
+        crate::night::facts::hardware(night.store(), &machine)
+    });
+    Ok(Json(facts.await?))
+}
+
 async fn token(State(night): State<Arc<Night>>, Path(machine): Path<String>) -> Answer<String> {
     let machine: MachineName =
         machine.parse().map_err(|e: crate::room::RoomError| Problem::bad_request(e.to_string()))?;
@@ -266,6 +282,10 @@ async fn resolve(State(night): State<Arc<Night>>, Path(machine): Path<String>) -
     let machine: MachineName =
         machine.parse().map_err(|e: crate::room::RoomError| Problem::bad_request(e.to_string()))?;
     Ok(Json(RunStarted { run: ask(night, move |night| night.resolve(&machine)).await? }))
+}
+
+async fn kms(State(night): State<Arc<Night>>) -> Answer<Overview> {
+    Ok(Json(ask(night, |night| night.kms_overview()).await?))
 }
 
 /// What happens from now on, one JSON object a line.

@@ -210,6 +210,8 @@ pub fn windows_facts(software: Option<&[u8]>, system: Option<&[u8]>) -> WindowsF
         skip_rearm,
         key_channel: value(CURRENT_VERSION, "DigitalProductId4").and_then(|id| key_channel(&id)),
         firmware: None,
+        oem_vendor: None,
+        bound_to: None,
     }
 }
 

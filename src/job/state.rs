@@ -15,6 +15,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::activation::refusal::ImagingRefusal;
 use crate::progress::ImagingEvent;
 
 /// What an imaging agent is doing.
@@ -87,6 +88,11 @@ pub enum FailureReason {
         hook: String,
         /// What it said.
         what: String,
+    },
+    /// The image does not belong on this PC; its disk was left alone.
+    Refused {
+        /// Why.
+        why: ImagingRefusal,
     },
     /// The server could not go on.
     Server {

@@ -2,8 +2,10 @@
 
 use data_encoding::BASE64URL_NOPAD;
 
-use super::facts::{LastClone, last_clone, last_clone_name};
+use super::facts::{LastClone, keep_hardware, last_clone, last_clone_name, merged};
+use super::refusal::refuse_before_imaging;
 use super::{Night, NightError, RunEvent, after};
+use crate::activation::hardware::HardwareFacts;
 use crate::agent::protocol::{CheckIn, CheckInAnswer, HookResult, ImagingReport, OfflineHook, Work};
 use crate::boot::{BootDirectory, BootSubject};
 use crate::job::plan::{HookAction, MachinePlan};
@@ -79,7 +81,39 @@ impl Night {
                 return Ok(CheckInAnswer::Nothing { why });
             }
         }
+        if let Some(hardware) = &hello.hardware {
+            keep_hardware(&self.store, &machine, hardware)?;
+        }
+        if let Some(why) = self.refuse(run, &machine, hello.hardware.as_ref())? {
+            return Ok(CheckInAnswer::Nothing { why });
+        }
         self.work(run, &machine).map(|work| CheckInAnswer::Work(Box::new(work)))
+    }
+
+    /// Ends a machine's part of a run where its hardware does not fit image and strategy, and tells why. A half-written
+    /// disk is no exception: finished, it would be a Windows that does not belong on this PC.
+    fn refuse(
+        &self,
+        run: RunId,
+        machine: &MachineName,
+        hardware: Option<&HardwareFacts>,
+    ) -> Result<Option<String>, NightError> {
+        let plan = plan_of(&self.store.machine_run(run, machine)?)?;
+        let profiles = self.profiles();
+        let stored = self.images.by_root(&self.store.run(run)?.root)?;
+        let (Some(stored), Some((room, _))) = (stored, profiles.machine(machine)) else { return Ok(None) };
+        let said = profiles.windows(room).cloned().unwrap_or_default();
+        let image = merged(&stored.header().windows, said);
+        let strategies = plan.hooks().filter_map(|(_, hook)| match &hook.action {
+            HookAction::Activation { strategy, .. } => Some(strategy.name()),
+            _ => None,
+        });
+        let refused = strategies.filter_map(|strategy| refuse_before_imaging(strategy, &image, hardware)).next();
+        let Some(reason) = refused else { return Ok(None) };
+        let language = profiles.site.language;
+        let text = if let FailureReason::Refused { why } = &reason { why.text(language) } else { String::new() };
+        self.apply(run, machine, &Event::Failed { reason })?;
+        Ok(Some(text))
     }
 
     fn work(&self, run: RunId, machine: &MachineName) -> Result<Work, NightError> {

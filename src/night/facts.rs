@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::NightError;
 use super::key_values::{self, Sources};
 use crate::activation::codes::Code;
+use crate::activation::hardware::HardwareFacts;
 use crate::activation::hook::ActivationReport;
 use crate::activation::preview::{ConfirmationState, KnownKey, MachineActivation};
 use crate::activation::strategy::Strategy;
@@ -38,6 +39,27 @@ pub(super) fn last_clone_name(machine: &MachineName) -> String {
 pub(super) fn last_clone(store: &Store, machine: &MachineName) -> Result<Option<LastClone>, NightError> {
     let text = store.setting(&last_clone_name(machine))?;
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+/// Under which name a machine's hardware is kept.
+fn hardware_name(machine: &MachineName) -> String {
+    format!("hardware/{}", machine.as_str().to_ascii_lowercase())
+}
+
+/// What a machine's firmware said at its agent's last check-in, where one told it.
+pub fn hardware(store: &Store, machine: &MachineName) -> Result<Option<HardwareFacts>, NightError> {
+    let text = store.setting(&hardware_name(machine))?;
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+/// Keeps what a machine's firmware said. It holds no key: that there is one, and no more.
+pub(super) fn keep_hardware(store: &Store, machine: &MachineName, facts: &HardwareFacts) -> Result<(), NightError> {
+    // A value of this type always has a JSON form; without one, nothing would be known of the machine.
+    let text = serde_json::to_string(facts).unwrap_or_default();
+    if store.setting(&hardware_name(machine))?.as_deref() == Some(text.as_str()) {
+        return Ok(());
+    }
+    Ok(store.set_setting(&hardware_name(machine), &text)?)
 }
 
 /// Everything that a plan for `room` needs. Without a store nothing is known of the machines yet.
@@ -81,6 +103,8 @@ pub(super) fn merged(read: &WindowsFacts, said: WindowsFacts) -> WindowsFacts {
         skip_rearm: read.skip_rearm.or(said.skip_rearm),
         key_channel: read.key_channel.or(said.key_channel),
         firmware: read.firmware.or(said.firmware),
+        oem_vendor: read.oem_vendor.clone().or(said.oem_vendor),
+        bound_to: read.bound_to.or(said.bound_to),
     }
 }
 

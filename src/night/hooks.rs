@@ -110,6 +110,9 @@ impl Night {
                 last.activation = Some(report.as_ref().clone());
                 self.keep_last_clone(&machine, &last)?;
             }
+            if let Some(hook) = windows_hooks(&plan).find(|hook| hook.index == index) {
+                self.note_licensing(run, &machine, &hook.action, result)?;
+            }
             self.finish_hook(run, &machine, attempt, index, result)?;
         }
         if machine_run.state.is_final() {

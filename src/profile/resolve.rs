@@ -259,6 +259,9 @@ fn image(fields: &ImageFields, recorder: &Recorder) -> Option<WindowsFacts> {
         skip_rearm: fields.skip_rearm.value,
         key_channel: fields.key_channel.value,
         firmware: fields.firmware.value,
+        oem_vendor: optional_text(&fields.oem_vendor, recorder),
+        // Which PC an image belongs to is recorded at its capture, and is nothing to be claimed afterwards.
+        bound_to: None,
     })
 }
 

@@ -324,6 +324,10 @@ pub struct ImageFields {
     /// Which firmware starts the image: bios or uefi.
     #[serde(default)]
     pub firmware: Field<FirmwareKind>,
+    /// For an OEM Windows 7: the vendor as the firmware of its PCs names it, such as DELL (`klonwerk agent hardware`
+    /// shows it on one of them).
+    #[serde(default)]
+    pub oem_vendor: Field<String>,
 }
 
 /// What `type` says of a product key. Read as a word, so that a KMS host's key is refused with its own reason.

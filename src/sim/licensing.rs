@@ -236,7 +236,8 @@ impl SimLicensing {
     pub fn generalize(&mut self) -> Result<LicensingState, Code> {
         let (status, ..) = self.state.standing(SimProduct::Windows, &self.hardware, self.world.now());
         let client = self.state.key.as_ref().is_some_and(|key| key.channel == Channel::KmsClient);
-        if !self.state.skip_rearm && !(client && status == LicenseStatus::Licensed) {
+        let free = self.state.skip_rearm || (client && status == LicenseStatus::Licensed);
+        if !free {
             self.state.rearms_left = self.state.rearms_left.checked_sub(1).ok_or(Code::REARM_LIMIT)?;
         }
         self.state.generalized = true;

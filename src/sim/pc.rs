@@ -133,6 +133,7 @@ impl SimPc {
             mac: self.parts.identity.mac,
             uuid: self.parts.identity.uuid,
             token: None,
+            hardware: None,
             patience: self.parts.patience,
             threads: self.parts.threads,
         };

@@ -25,6 +25,20 @@ fn an_empty_server_speaks_in_sentences() {
 }
 
 #[test]
+fn a_machine_that_never_told_its_hardware_says_so() {
+    let school = School::new();
+    let _serving = school.serve();
+    let ask = |more: &[&str]| school.klonwerk(&[&["machines", "hardware"], more].concat());
+    let answer = ask(&["R1-01", "--lang", "en"]);
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert!(answer.out.starts_with("R1-01 has told nothing of its hardware yet"), "{answer:?}");
+    let answer = ask(&["R1-01", "--json"]);
+    assert_eq!((answer.code, answer.json()), (Some(1), serde_json::json!({ "hardware": null, "identity": null })));
+    let answer = ask(&["R9-01"]);
+    assert!(answer.code == Some(1) && answer.err.contains("R9-01"), "{answer:?}");
+}
+
+#[test]
 fn errors_say_what_to_do() {
     let school = School::new();
     let mut said = String::new();
@@ -56,7 +70,9 @@ fn the_manual_and_the_completions_know_every_command() {
     let said = |arguments: &[&str]| school.command(arguments).output().unwrap();
     let page = String::from_utf8(said(&["man"]).stdout).unwrap();
     let script = String::from_utf8(said(&["completions", "bash"]).stdout).unwrap();
-    for command in ["serve", "plan", "reclone", "status", "runs", "machines", "activation", "image", "agent", "check"] {
+    for command in
+        ["serve", "plan", "reclone", "status", "runs", "machines", "activation", "image", "agent", "check", "explain"]
+    {
         assert!(page.contains(&format!("klonwerk\\-{command}(1)")), "{command}: {page}");
         assert!(script.contains(command), "{command}");
     }

@@ -52,6 +52,7 @@ pub(crate) fn facts() -> WindowsFacts {
         skip_rearm: Some(false),
         key_channel: Some(KeyChannel::Mak),
         firmware: None,
+        ..WindowsFacts::default()
     }
 }
 
@@ -137,6 +138,7 @@ fn image(path: &Path, pc: usize, start: &StartParameters) -> Option<i32> {
         mac: mac(pc),
         uuid: None,
         token: None,
+        hardware: None,
         patience: PATIENCE,
         threads: 1,
     };

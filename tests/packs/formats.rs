@@ -58,6 +58,7 @@ fn manifest() -> Manifest {
             skip_rearm: None,
             key_channel: Some(KeyChannel::Gvlk),
             firmware: Some(FirmwareKind::Uefi),
+            ..WindowsFacts::default()
         },
     };
     let mask = Mask::new(vec![extent(61_440, 4096), extent(300_032, 4096), extent(401_408, 200_704)]);

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use klonwerk::activation::hardware::HardwareIdentity;
 use klonwerk::cli::image::{self, Output};
-use klonwerk::image::{KeyChannel, WindowsFacts};
+use klonwerk::image::{Hash, KeyChannel, WindowsFacts};
 use klonwerk::packs::{CaptureOptions, ImageStore, SigningKeyFile};
 use klonwerk::room::Language;
 
@@ -110,4 +111,26 @@ fn json_has_the_same_facts() {
     let now = "2026-12-01T00:00:00Z".parse().unwrap();
     let cleaned = parse(screen(Language::De, true, |to| image::gc(&store, Duration::ZERO, now, to)));
     assert_eq!(cleaned["images"], 1);
+}
+
+#[test]
+fn an_image_that_serves_few_pcs_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(folder.path()).unwrap();
+    let pc = HardwareIdentity(Hash([0xab; 32]));
+    let facts = WindowsFacts { oem_vendor: Some("DELL".to_owned()), bound_to: Some(pc), ..WindowsFacts::default() };
+    capture(&store, plain_disk(1, 3_000_000), &CaptureOptions { facts, ..options("win7@1") }, Language::En);
+    let list = |language| screen(language, false, |to| image::list(&store, to));
+    assert!(list(Language::En).contains("?, OEM DELL, only PC abababababab"), "{}", list(Language::En));
+    assert!(list(Language::De).contains("?, OEM DELL, nur PC abababababab"), "{}", list(Language::De));
+    let show = |language| screen(language, false, |to| image::show(&store, &"win7".parse().unwrap(), to));
+    for (language, vendor, only) in
+        [(Language::En, "OEM vendor", "Only for PC"), (Language::De, "OEM-Hersteller", "Nur für PC")]
+    {
+        let text = show(language);
+        let line =
+            |name: &str| text.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_default().to_owned();
+        assert!(line(vendor).ends_with("DELL"), "{text}");
+        assert!(line(only).ends_with(&pc.to_string()), "{text}");
+    }
 }

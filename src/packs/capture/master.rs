@@ -63,7 +63,7 @@ impl Master {
     /// The disk's facts, those that were given first.
     pub(super) fn facts(&self, given: &WindowsFacts) -> WindowsFacts {
         let known = |facts: &WindowsFacts| {
-            let WindowsFacts { build, edition, product, generalized, skip_rearm, key_channel, firmware: _ } = facts;
+            let WindowsFacts { build, edition, product, generalized, skip_rearm, key_channel, .. } = facts;
             [
                 build.is_some(),
                 edition.is_some(),
@@ -87,6 +87,8 @@ impl Master {
             skip_rearm: given.skip_rearm.or(read.skip_rearm),
             key_channel: given.key_channel.or(read.key_channel),
             firmware: given.firmware.or(read.firmware).or(self.layout.firmware),
+            oem_vendor: given.oem_vendor.clone().or(read.oem_vendor),
+            bound_to: given.bound_to.or(read.bound_to),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What a simulated PC does when it is told to, or by itself: install a key, activate, take a confirmation ID.
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::activation::codes::Code;
 use crate::activation::confirmation::{ConfirmationId, InstallationId};
 use crate::activation::key::{ProductKey, gvlk, is_gvlk};
@@ -32,6 +34,8 @@ const CERTIFICATE_TIME: Code = Code(0x8007_2F8F);
 const KMS_CLOCK_TOLERANCE: u32 = 4 * 60;
 /// How many it may differ from the activation server's.
 const ONLINE_CLOCK_TOLERANCE: u32 = 24 * 60;
+/// How long a volume activation holds on when its renewal is due.
+const VALIDITY_BEYOND_RENEWAL: SignedDuration = SignedDuration::from_mins((KMS_VALIDITY - KMS_RENEWAL) as i64);
 /// From how many on no certificate holds: a year.
 const CERTIFICATE_TOLERANCE: u32 = 365 * 24 * 60;
 
@@ -105,6 +109,7 @@ impl SimLicensing {
             _ => {}
         }
         let id = self.state.activation_id(product, key.channel);
+        self.state.asked.insert(product, self.world.now());
         let asker =
             Asker { hardware: &self.hardware, product, activation_id: &id, partial_key: &key.partial, by_itself };
         let answer = self.world.activate_online(asker, key.channel, self.state.digital_edition(product));
@@ -255,14 +260,14 @@ impl SimLicensing {
         }
     }
 
-    /// When a KMS client asks next.
-    fn request_due(&self, product: SimProduct) -> jiff::Timestamp {
+    /// When a volume client asks next: seven days after its last success, and two hours after a failure.
+    fn request_due(&self, product: SimProduct) -> Timestamp {
         let asked = self.state.asked.get(&product).copied();
         match self.state.licence_of(product) {
-            Some(Licence::Volume { .. } | Licence::Directory { .. }) => {
-                let (status, ..) = self.state.standing(product, &self.hardware, self.world.now());
-                let pause = if status == LicenseStatus::Licensed { KMS_RENEWAL } else { KMS_RETRY };
-                add(asked.unwrap_or(self.state.since_of(product)), pause)
+            Some(Licence::Volume { until } | Licence::Directory { until, .. })
+                if asked.is_none_or(|asked| add(asked, KMS_VALIDITY) <= *until) =>
+            {
+                until.checked_sub(VALIDITY_BEYOND_RENEWAL).unwrap_or(Timestamp::MIN)
             }
             _ => add(asked.unwrap_or(self.state.since_of(product)), KMS_RETRY),
         }

@@ -37,8 +37,7 @@ impl std::fmt::Debug for Question {
 }
 
 /// Why an installation ID is not asked about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotAskable {
     /// It has 54 digits, as on Windows 7; ActivationWs takes 63.
     WindowsSeven,

@@ -103,8 +103,12 @@ pub enum FetchResult {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Skipped {
-    /// ActivationWs would not take it.
-    NotAskable(NotAskable),
+    /// It has 54 digits, which ActivationWs does not take.
+    WindowsSeven,
+    /// The PC has not told its extended product ID.
+    NoProductId,
+    /// What the PC told cannot be an extended product ID.
+    BadProductId,
     /// Several PCs sent this installation ID.
     Shared,
     /// No profile names the PC.
@@ -241,7 +245,7 @@ impl Night {
         }
         let question = match Question::new(machine, iid, summary.extended_product_id.as_deref()) {
             Ok(question) => question,
-            Err(reason) => return Ok(Err(Skipped::NotAskable(reason))),
+            Err(reason) => return Ok(Err(reason.into())),
         };
         let reservation = NewReservation {
             key: (*name).clone(),
@@ -367,18 +371,28 @@ impl FetchResult {
     }
 }
 
+impl From<NotAskable> for Skipped {
+    fn from(reason: NotAskable) -> Self {
+        match reason {
+            NotAskable::WindowsSeven => Self::WindowsSeven,
+            NotAskable::NoProductId => Self::NoProductId,
+            NotAskable::BadProductId => Self::BadProductId,
+        }
+    }
+}
+
 impl Skipped {
     fn text(self, language: Language) -> &'static str {
         let (en, de) = match self {
-            Skipped::NotAskable(NotAskable::WindowsSeven) => (
+            Skipped::WindowsSeven => (
                 "an installation ID of Windows 7 (54 digits); ActivationWs takes 63 digits only: use VAMT, portal or telephone",
                 "eine Installations-ID von Windows 7 (54 Ziffern); ActivationWs nimmt nur 63 Ziffern: VAMT, Portal oder Telefon verwenden",
             ),
-            Skipped::NotAskable(NotAskable::NoProductId) => (
+            Skipped::NoProductId => (
                 "its extended product ID is not known yet; it comes with the PC's next run",
                 "ihre erweiterte Produkt-ID ist noch nicht bekannt; sie kommt mit dem nächsten Lauf des PCs",
             ),
-            Skipped::NotAskable(NotAskable::BadProductId) => (
+            Skipped::BadProductId => (
                 "what the PC told as extended product ID is none",
                 "was der PC als erweiterte Produkt-ID gemeldet hat, ist keine",
             ),

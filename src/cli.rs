@@ -45,6 +45,8 @@ mod screen;
 #[cfg(target_os = "linux")]
 mod serve;
 #[cfg(target_os = "linux")]
+mod state;
+#[cfg(target_os = "linux")]
 mod words;
 
 /// Re-clones school computer rooms every night, Windows activation included.
@@ -112,6 +114,9 @@ enum Command {
     /// Check whether PCs find their KMS host, print its DNS record, show its count.
     #[cfg(target_os = "linux")]
     Kms(kms::KmsArgs),
+    /// Back up and restore the server's state: database, keys, authority.
+    #[cfg(target_os = "linux")]
+    State(state::StateArgs),
     /// Capture, list, show, verify and clean up images.
     #[cfg(target_os = "linux")]
     Image(image_options::ImageOptions),
@@ -209,6 +214,8 @@ fn run(
         Command::Activation(args) => activation::run(&args, to),
         #[cfg(target_os = "linux")]
         Command::Kms(args) => kms::run(&args, to),
+        #[cfg(target_os = "linux")]
+        Command::State(args) => state::run(&args, to),
         #[cfg(target_os = "linux")]
         Command::Agent(args) => agent::run(&args, said, to),
     }

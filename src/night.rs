@@ -28,6 +28,7 @@ pub mod agents;
 pub mod directory;
 pub mod exchange;
 pub mod facts;
+pub mod fetch;
 pub mod hooks;
 pub mod key_values;
 mod kms;

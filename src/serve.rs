@@ -31,6 +31,7 @@ use crate::profile::load;
 use crate::store::{KeyError, Store, StoreError, StoreKey};
 use crate::tftp_server::{self, TftpServerError, TransferEvent};
 
+pub mod backup;
 pub mod lock;
 pub mod offline;
 
@@ -71,6 +72,9 @@ pub enum ServeError {
     /// Another process owns the state.
     #[error(transparent)]
     Lock(#[from] lock::LockError),
+    /// A restore was cut short between the old state and the new one.
+    #[error("a restore into {} was cut short; run it again with --force", .0.display())]
+    UnfinishedRestore(PathBuf),
     /// The state store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -210,6 +214,9 @@ impl Server {
         fs::create_dir_all(&state.0).map_err(file_error("create", &state.0))?;
         fs::set_permissions(&state.0, fs::Permissions::from_mode(0o700)).map_err(file_error("protect", &state.0))?;
         let lock = lock::OwnerLock::take(&state.lock())?;
+        if state.unfinished_restore().exists() {
+            return Err(ServeError::UnfinishedRestore(state.0.clone()));
+        }
 
         let site = profiles.site.clone();
         let store = Store::open(&state.database(), StoreKey::open_or_create(&state.database_key())?, clock.clone())?;

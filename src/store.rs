@@ -27,6 +27,7 @@ mod schema;
 mod seal;
 mod sessions;
 mod settings;
+mod snapshot;
 mod worker;
 
 pub use confirmations::{

@@ -84,6 +84,8 @@ impl Code {
     pub const BAD_FIRMWARE_KEY: Code = Code(0xC004_F090);
     /// The PC has no key of its own.
     pub const NO_FIRMWARE_KEY: Code = Code(0xC004_F213);
+    /// Not Windows' (bit 29 is set): the state was restored from a backup, and what was spent since is not known.
+    pub const RESTORED: Code = Code(0x2000_0001);
     /// DNS does not know the KMS host.
     pub const KMS_NOT_IN_DNS: Code = Code(0x8007_232B);
 

@@ -7,6 +7,7 @@ use crate::cli::output::Output;
 use crate::cli::place::Place;
 
 mod export;
+mod fetch;
 mod forget;
 mod import;
 mod ledger;
@@ -26,6 +27,7 @@ enum Command {
     Pending(pending::PendingArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
+    Fetch(fetch::FetchArgs),
     Forget(forget::ForgetArgs),
     Ledger(ledger::LedgerArgs),
 }
@@ -36,6 +38,7 @@ pub(super) fn run(args: &ActivationArgs, to: &mut Output<'_>) -> anyhow::Result<
         Command::Pending(command) => pending::run(command, &asker(args, to)?, to),
         Command::Export(command) => export::run(command, &asker(args, to)?, to),
         Command::Import(command) => import::run(command, &asker(args, to)?, to),
+        Command::Fetch(command) => fetch::run(command, &asker(args, to)?, to),
         Command::Forget(command) => forget::run(command, &asker(args, to)?, to),
         Command::Ledger(command) => ledger::run(command, &asker(args, to)?, to),
     }

@@ -141,6 +141,31 @@ impl Asker {
         self.runtime.block_on(answered).map_err(|error| error.told(self.language))
     }
 
+    /// Tells, and hands on each line of the answer as it comes.
+    pub(super) fn lines<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        each: &mut dyn FnMut(T) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let body = serde_json::to_vec(body)?;
+        let told = |error: AskError| error.told(self.language);
+        self.runtime.block_on(async {
+            let (_connection, response) = self.send(Method::POST, path, body.into()).await.map_err(told)?;
+            let mut stream = response.into_body();
+            let mut read: Vec<u8> = Vec::new();
+            while let Some(frame) = stream.frame().await {
+                let frame = frame.map_err(|error| told(AskError::Broken(error.into())))?;
+                read.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
+                while let Some(end) = read.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = read.drain(..=end).collect();
+                    each(parse(path, &line).map_err(told)?)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Asks, inside the runtime.
     pub(super) async fn fetch<T: DeserializeOwned>(&self, path: &str) -> Result<T, AskError> {
         parse(path, &self.bytes(Method::GET, path, Bytes::new()).await?)

@@ -30,10 +30,14 @@ use crate::store::{Change, HookAttempt, MachineRun, Run, UnknownMachine};
 const BODY_BYTES: usize = 1 << 20;
 
 mod activation_api;
+mod fetch;
 mod ledger;
+mod snapshot;
 
 pub use activation_api::{FaultView, ForgetRequest, Forgotten, ForgottenRow, ImportView};
+pub use fetch::{FetchLine, FetchRequest};
 pub use ledger::{LedgerView, ReleaseRequest, ReleaseView};
+pub use snapshot::SnapshotView;
 
 /// How long a re-clone that was asked for by hand may still begin on a PC, unless it says otherwise.
 pub const ASKED_WINDOW: Duration = Duration::from_secs(3600);
@@ -141,6 +145,8 @@ pub fn router(night: Arc<Night>, stop: CancellationToken) -> Router {
         .route("/v1/machines/{machine}/token", post(token))
         .route("/v1/machines/{machine}/resolve", post(resolve))
         .merge(ledger::routes())
+        .merge(fetch::routes())
+        .merge(snapshot::routes())
         .route("/v1/kms", get(kms))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .merge(activation_api::routes())

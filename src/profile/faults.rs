@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::activation::KeyKind;
+use crate::activation::activation_ws::AddressError;
 use crate::activation::grace_plan::{GracePlan, Level};
 use crate::calendar::ScheduleError;
 use crate::calendar::school::CalendarError;
@@ -222,6 +223,10 @@ pub enum FaultKind {
     // The calendar.
     /// A calendar that cannot be kept.
     Calendar(CalendarError),
+
+    // ActivationWs.
+    /// An address that no confirmation ID should come from.
+    ActivationWs(AddressError),
 
     // The schedule.
     /// A schedule that cannot be kept.

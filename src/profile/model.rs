@@ -88,6 +88,19 @@ pub struct Site {
     pub keys: BTreeMap<KeyName, Key>,
     /// The command hooks that rooms may name.
     pub hooks: BTreeMap<HookName, CommandHook>,
+    /// The ActivationWs server, where there is one.
+    pub activation_ws: Option<ActivationWs>,
+}
+
+/// An ActivationWs server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActivationWs {
+    /// Its address.
+    pub url: String,
+    /// The certificates of its authority, where the system's are not meant.
+    pub ca_file: Option<PathBuf>,
+    /// Whether it may be asked without encryption.
+    pub allow_http: bool,
 }
 
 /// How PCs reach the server.

@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::faults::{FaultKind, Named, Place};
-use super::model::{CommandHook, Key, KeySource, NetworkMode, Profiles, Room, Server, Site};
+use super::model::{ActivationWs, CommandHook, Key, KeySource, NetworkMode, Profiles, Room, Server, Site};
 use super::near::nearest;
 use super::quantity;
 use super::tree::Recorder;
-use super::wire::{self, Field, HookFields, ImageFields, KeyFields, RoomFile, ServerFields, SiteFile, Spot};
+use super::wire::{
+    self, ActivationWsFields, Field, HookFields, ImageFields, KeyFields, RoomFile, ServerFields, SiteFile, Spot,
+};
+use crate::activation::activation_ws::endpoint;
 use crate::activation::key::is_gvlk;
 use crate::activation::{KeyKind, Strategy};
 use crate::image::WindowsFacts;
@@ -103,6 +106,7 @@ fn site(file: &SiteFile, recorder: &Recorder) -> (Site, Listed) {
         images: named(&file.images, Named::Image, &mut listed.images, recorder, |fields, _| image(fields, recorder)),
         keys: named(&file.keys, Named::Key, &mut listed.keys, recorder, |fields, at| key(fields, at, recorder)),
         hooks: named(&file.hooks, Named::Hook, &mut listed.hooks, recorder, |fields, at| hook(fields, at, recorder)),
+        activation_ws: optional(&file.activation_ws).and_then(|(fields, at)| activation_ws(fields, at, recorder)),
     };
     for (name, _) in file.hooks.value.iter().flat_map(|hooks| &hooks.0) {
         if let (Some(text), Some(at)) = (&name.value, name.spot)
@@ -333,6 +337,16 @@ fn budget(fields: &KeyFields, kind: Option<KeyKind>, recorder: &Recorder) -> (Op
         _ => {}
     }
     (budget.map(|(budget, _)| *budget), reserve.map_or(0, |(reserve, _)| *reserve))
+}
+
+fn activation_ws(fields: &ActivationWsFields, at: Spot, recorder: &Recorder) -> Option<ActivationWs> {
+    let allow_http = fields.allow_http.value.unwrap_or(false);
+    let ca_file = optional(&fields.ca_file).map(|(text, at)| full_path(text, at, recorder));
+    let (url, at) = required(&fields.url, "url", at, recorder)?;
+    if let Err(error) = endpoint(url, allow_http) {
+        recorder.note(at, FaultKind::ActivationWs(error));
+    }
+    Some(ActivationWs { url: url.trim().to_owned(), ca_file, allow_http })
 }
 
 fn hook(fields: &HookFields, at: Spot, recorder: &Recorder) -> Option<CommandHook> {

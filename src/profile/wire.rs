@@ -178,6 +178,24 @@ pub struct SiteFile {
     /// Commands that rooms may name as hooks.
     #[serde(default)]
     pub hooks: Field<Named<HookFields>>,
+    /// An ActivationWs server, which `klonwerk activation fetch` asks for confirmation IDs. Nothing else ever asks it.
+    #[serde(default)]
+    pub activation_ws: Field<ActivationWsFields>,
+}
+
+/// An ActivationWs server.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActivationWsFields {
+    /// Its address, such as https://activationws.example.school.
+    pub url: Field<String>,
+    /// The full path of a file with the certificate of the authority that vouches for it (PEM), where that is not one of
+    /// those that this system knows.
+    #[serde(default)]
+    pub ca_file: Field<String>,
+    /// Whether it may be asked without encryption. Confirmation IDs then cross the network in the clear.
+    #[serde(default)]
+    pub allow_http: Field<bool>,
 }
 
 /// On which days there are lessons. School nights are those that end on a school day.

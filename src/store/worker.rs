@@ -66,6 +66,25 @@ impl Worker {
         answered.recv().map_err(|_| StoreError::Closed)?
     }
 
+    /// Runs `job` on the connection between two transactions, for what cannot be part of one, and waits for it.
+    pub(super) fn outside<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let sender = match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((sender, _)) => sender.clone(),
+            None => return Err(StoreError::Closed.into()),
+        };
+        let (answer, answered) = sync_channel(1);
+        let message: Message = Box::new(move |connection| {
+            // Who asked may have gone.
+            let _ = answer.send(job(connection));
+        });
+        sender.send(message).map_err(|_| StoreError::Closed)?;
+        drop(sender);
+        answered.recv().map_err(|_| StoreError::Closed)?
+    }
+
     /// Finishes what was sent, closes the connection and ends the thread.
     pub(super) fn stop(&self) {
         let taken = self.state.lock().unwrap_or_else(PoisonError::into_inner).take();

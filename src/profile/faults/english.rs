@@ -2,6 +2,7 @@
 
 use super::{FaultKind, Found, MOST_FAULTS, Named, Shape};
 use crate::activation::KeyKind;
+use crate::activation::activation_ws::AddressError;
 use crate::activation::key::GVLK_PAGE;
 use crate::calendar::ScheduleError;
 use crate::calendar::school::{CalendarError, LONGEST_HOLIDAYS, MOST_HOLIDAYS};
@@ -101,6 +102,12 @@ pub(super) fn text(kind: &FaultKind) -> String {
             CalendarError::NoSchoolDay => {
                 "no day of the week is a school day; there would be no school night".to_owned()
             }
+        },
+
+        FaultKind::ActivationWs(error) => match error {
+            AddressError::NotAnAddress => "this is not the address of a server".to_owned(),
+            AddressError::Credentials => "a name or password stands in this address".to_owned(),
+            AddressError::NotEncrypted => "confirmation IDs would cross the network in the clear".to_owned(),
         },
 
         FaultKind::Schedule(error) => match error {
@@ -308,6 +315,14 @@ pub(super) fn advice(kind: &FaultKind) -> String {
             CalendarError::TooMany { .. } => "remove those of past years".to_owned(),
             CalendarError::NoSchoolDay => {
                 "list the days with lessons, or leave `school_days` out for Monday to Friday".to_owned()
+            }
+        },
+
+        FaultKind::ActivationWs(error) => match error {
+            AddressError::NotAnAddress => "write https://HOST, with :PORT and /PATH where there is one".to_owned(),
+            AddressError::Credentials => "leave it out; whoever reads the profiles would see it".to_owned(),
+            AddressError::NotEncrypted => {
+                "write https://, with `ca_file` for a certificate of your own; or accept it with `allow_http: true`".to_owned()
             }
         },
 

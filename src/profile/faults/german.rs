@@ -2,6 +2,7 @@
 
 use super::{FaultKind, Found, MOST_FAULTS, Named, Shape};
 use crate::activation::KeyKind;
+use crate::activation::activation_ws::AddressError;
 use crate::activation::key::GVLK_PAGE;
 use crate::calendar::ScheduleError;
 use crate::calendar::school::{CalendarError, LONGEST_HOLIDAYS, MOST_HOLIDAYS};
@@ -114,6 +115,12 @@ pub(super) fn text(kind: &FaultKind) -> String {
                 format!("hier stehen {count} Einträge; ein Kalender hat höchstens {MOST_HOLIDAYS}")
             }
             CalendarError::NoSchoolDay => "kein Wochentag ist ein Schultag; es gäbe keine Schulnacht".to_owned(),
+        },
+
+        FaultKind::ActivationWs(error) => match error {
+            AddressError::NotAnAddress => "das ist nicht die Adresse eines Servers".to_owned(),
+            AddressError::Credentials => "in dieser Adresse steht ein Name oder Kennwort".to_owned(),
+            AddressError::NotEncrypted => "Bestätigungs-IDs gingen unverschlüsselt durch das Netz".to_owned(),
         },
 
         FaultKind::Schedule(error) => match error {
@@ -309,6 +316,15 @@ pub(super) fn advice(kind: &FaultKind) -> String {
         CalendarError::NoSchoolDay => {
             "die Tage mit Unterricht aufzählen, oder `school_days` weglassen für Montag bis Freitag".to_owned()
         }
+        },
+
+        FaultKind::ActivationWs(error) => match error {
+            AddressError::NotAnAddress => "https://HOST schreiben, mit :PORT und /PFAD, wo es sie gibt".to_owned(),
+            AddressError::Credentials => "es weglassen; wer die Profile liest, sähe es".to_owned(),
+            AddressError::NotEncrypted => {
+                "https:// schreiben, mit `ca_file` für ein eigenes Zertifikat; oder es mit `allow_http: true` hinnehmen"
+                    .to_owned()
+            }
         },
 
         FaultKind::Schedule(error) => match error {

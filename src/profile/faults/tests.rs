@@ -65,6 +65,7 @@ fn samples() -> Vec<FaultKind> {
         FaultKind::ShippedHookName { hook: name("win11") },
         FaultKind::Schedule(ScheduleError::NeverFires { text: "x".to_owned() }),
         FaultKind::Calendar(CalendarError::NoSchoolDay),
+        FaultKind::ActivationWs(AddressError::NotAnAddress),
         FaultKind::EmptyRoom,
         FaultKind::DuplicateMachine { name: name("win11"), first: Place::whole("x") },
         FaultKind::DuplicateMac { mac: Mac([2; 6]), first: Place::whole("x") },
@@ -181,10 +182,11 @@ fn number(kind: &FaultKind) -> usize {
         FaultKind::ReserveWithoutBudget => 72,
         FaultKind::ReserveAboveBudget { .. } => 73,
         FaultKind::Calendar(_) => 74,
+        FaultKind::ActivationWs(_) => 75,
     }
 }
 
-const KINDS: usize = 75;
+const KINDS: usize = 76;
 
 #[test]
 fn every_kind_speaks_both_languages() {

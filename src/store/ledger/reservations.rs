@@ -32,6 +32,9 @@ pub struct Hold {
     pub machine: MachineName,
 }
 
+/// Stands where a hold names the machine that caused it, if none did.
+const NO_MACHINE: &str = "SERVER";
+
 /// An earlier permission that may have been spent.
 struct Earlier {
     id: ReservationId,
@@ -147,6 +150,32 @@ impl Store {
     pub fn hold(&self, key: &KeyName, partial_key: &str) -> Result<Option<Hold>, StoreError> {
         let names = names(key, partial_key);
         self.read("read the ledger", move |scope| held(scope, &names))
+    }
+
+    /// Puts these keys on hold, and all that the ledger knows to have been spent, with `code`; a hold that is there stays.
+    /// Gives the names of the keys that are on hold now.
+    pub fn hold_all(&self, keys: &[(KeyName, Option<String>)], code: Code) -> Result<Vec<KeyName>, StoreError> {
+        let keys = keys.to_vec();
+        self.write("put keys on hold", move |scope| {
+            let mut insert = scope.tx.prepare_cached(
+                "INSERT INTO key_hold (key, partial_key, code, since, run, machine) VALUES (?1, ?2, ?3, ?4, NULL, ?5)
+                 ON CONFLICT DO NOTHING",
+            )?;
+            let now = scope.now.as_microsecond();
+            for (key, partial) in &keys {
+                let partial = partial.as_deref().unwrap_or_default().to_ascii_uppercase();
+                insert.execute(params![key.as_str(), partial, code.0, now, NO_MACHINE])?;
+            }
+            scope.tx.execute(
+                "INSERT INTO key_hold (key, partial_key, code, since, run, machine)
+                 SELECT key, coalesce(max(partial_key), ''), ?1, ?2, NULL, ?3 FROM ledger WHERE kind <> 'deposit' GROUP BY key
+                 ON CONFLICT DO NOTHING",
+                params![code.0, now, NO_MACHINE],
+            )?;
+            let mut query = scope.tx.prepare_cached("SELECT key FROM key_hold ORDER BY key")?;
+            let names = query.query_map([], |row| text(row, 0))?.collect::<Result<_, _>>()?;
+            Ok(names)
+        })
     }
 
     /// Lets a key be used again that was on hold, and asks for confirmation IDs again whose request got no answer. What

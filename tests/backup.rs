@@ -152,9 +152,11 @@ fn read_all(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut all = Vec::new();
     for entry in fs::read_dir(folder).expect("folder") {
         let path = entry.expect("entry").path();
-        match path.is_dir() {
-            true => all.extend(read_all(&path)),
-            false => all.push((path.clone(), fs::read(&path).expect("read"))),
+        // A server that was killed leaves its socket behind.
+        if path.is_dir() {
+            all.extend(read_all(&path));
+        } else if path.is_file() {
+            all.push((path.clone(), fs::read(&path).expect("read")));
         }
     }
     all.sort();

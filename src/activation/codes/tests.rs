@@ -187,7 +187,9 @@ fn every_documented_code_is_in_the_table_with_its_class() {
         assert_eq!(of_table, *classes, "{code}");
     }
     let more: Vec<Code> = all().map(|known| known.code()).filter(|code| !documented.contains_key(code)).collect();
-    assert_eq!(more, [Code::UNSPECIFIED, Code::OK], "codes of the table that no list describes");
+    // The last one is our own, with the bit for customers' codes set: a restored state holds its keys with it.
+    let ours = Code(0x2000_0001);
+    assert_eq!(more, [Code::UNSPECIFIED, Code::OK, ours], "codes of the table that no list describes");
 }
 
 #[test]

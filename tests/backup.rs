@@ -200,7 +200,9 @@ fn a_state_comes_back_with_its_secrets_and_its_keys_on_hold() {
     let restored = school.run(&["state", "restore", "out.kwb", "--passphrase-file", "pass", "--force", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&restored.out).unwrap_or_else(|_| panic!("{restored:?}"));
     assert_eq!(json["on_hold"], serde_json::json!(["mak-win11"]));
-    assert!(Path::new(json["kept"].as_str().expect("a folder")).join("klonwerk.db").exists());
+    let kept = json["kept"].as_str().expect("a folder");
+    // Named as the command named the state: from where it was started.
+    assert!(school.path(kept).join("klonwerk.db").exists());
     assert_eq!(fs::read(school.path("state/tls/authority.pem")).expect("read"), pem);
     assert_eq!(fs::read(school.state().signing_key()).expect("read"), signing);
     let store = school.store();

@@ -115,7 +115,7 @@ pub enum NightError {
         index: u32,
     },
     /// There is no such key.
-    #[error("neither the profiles nor the ledger know a key {key}; the keys are: {}", key_names(.known))]
+    #[error("neither the profiles nor the ledger know a key {key}; the keys are: {}", names(.known))]
     NoKey {
         /// What was asked for.
         key: KeyName,
@@ -137,14 +137,9 @@ impl NightError {
     }
 }
 
-fn key_names(keys: &[KeyName]) -> String {
-    let names: Vec<&str> = keys.iter().map(KeyName::as_str).collect();
+fn names<T: std::fmt::Display>(list: &[T]) -> String {
+    let names: Vec<String> = list.iter().map(T::to_string).collect();
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-}
-
-fn names(rooms: &[RoomName]) -> String {
-    let names: Vec<&str> = rooms.iter().map(RoomName::as_str).collect();
-    names.join(", ")
 }
 
 /// What listeners hear.

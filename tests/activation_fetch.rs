@@ -3,6 +3,8 @@
 
 #![expect(clippy::expect_used, reason = "a test stops where its set-up fails")]
 
+#[path = "lab/program.rs"]
+mod program;
 #[path = "activation_fetch/school.rs"]
 mod school;
 #[path = "activation_fetch/server.rs"]

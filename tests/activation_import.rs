@@ -10,6 +10,8 @@ use klonwerk::activation::confirmation::InstallationId;
 use klonwerk::activation::exchange::{KnownInstallation, read_confirmations};
 use proptest::prelude::*;
 
+#[path = "lab/program.rs"]
+mod program;
 #[path = "activation_import/school.rs"]
 mod school;
 

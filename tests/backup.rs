@@ -2,11 +2,9 @@
 
 #![expect(clippy::expect_used, reason = "a test stops where its set-up fails")]
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use klonwerk::activation::confirmation::{ConfirmationId, InstallationId, ProductRef};
@@ -17,6 +15,11 @@ use klonwerk::serve::backup::sealed::{Cost, SealedError};
 use klonwerk::serve::backup::{self, BackupError, Snapshot};
 use klonwerk::store::{Store, StoreKey};
 use tempfile::TempDir;
+
+#[path = "lab/program.rs"]
+mod program;
+
+use program::{Said, Served};
 
 const SITE: &str = "\
 name: Testschule
@@ -54,15 +57,7 @@ fn product() -> ProductRef {
 
 struct School {
     folder: TempDir,
-    server: Option<Child>,
-}
-
-/// What a command said and how it ended.
-#[derive(Debug)]
-struct Said {
-    out: String,
-    err: String,
-    code: Option<i32>,
+    server: Option<Served>,
 }
 
 impl School {
@@ -90,61 +85,21 @@ impl School {
         Store::open(&self.state().database(), key, Arc::new(clock)).expect("store")
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("klonwerk"));
-        command
-            .args(arguments)
-            .args(["--state", "state"])
-            .current_dir(self.folder.path())
-            .env_remove("LC_ALL")
-            .env_remove("LC_MESSAGES")
-            .env_remove("CREDENTIALS_DIRECTORY")
-            .env("LANG", "C.UTF-8")
-            .env("TZ", "UTC")
-            .stdin(Stdio::null());
-        command
-    }
-
     fn run(&self, arguments: &[&str]) -> Said {
-        let output = self.command(arguments).output().expect("run");
-        let said = Said {
-            out: String::from_utf8(output.stdout).expect("UTF-8"),
-            err: String::from_utf8(output.stderr).expect("UTF-8"),
-            code: output.status.code(),
-        };
+        let said = Said::of(program::with_state(self.folder.path(), arguments).output().expect("run"));
         assert!(!format!("{said:?}").contains(PASSPHRASE), "{said:?}");
         said
     }
 
     fn serve(&mut self) {
-        let log = File::options().create(true).append(true).open(self.path("serve.log")).expect("a log");
-        let mut child = self
-            .command(&["serve", "--loopback", "--json"])
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .expect("started");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("read");
-        assert!(line.starts_with('{'), "{line}\n{}", fs::read_to_string(self.path("serve.log")).expect("read"));
-        self.server = Some(child);
+        self.server = Some(Served::start(self.folder.path(), None).0);
     }
 
     fn stop(&mut self) {
         let mut server = self.server.take().expect("a server");
-        let pid = i32::try_from(server.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process");
+        let pid = rustix::process::Pid::from_child(&server.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("told");
-        assert!(server.wait().expect("ended").success());
-    }
-}
-
-impl Drop for School {
-    fn drop(&mut self) {
-        if let Some(server) = &mut self.server {
-            // Gone already if it failed.
-            let _ = server.kill();
-            let _ = server.wait();
-        }
+        assert!(server.child.wait().expect("ended").success());
     }
 }
 
@@ -198,7 +153,7 @@ fn a_state_comes_back_with_its_secrets_and_its_keys_on_hold() {
     let signing = fs::read(school.state().signing_key()).expect("read");
     school.store().set_setting("later", "yes").expect("kept");
     let restored = school.run(&["state", "restore", "out.kwb", "--passphrase-file", "pass", "--force", "--json"]);
-    let json: serde_json::Value = serde_json::from_str(&restored.out).unwrap_or_else(|_| panic!("{restored:?}"));
+    let json = restored.json();
     assert_eq!(json["on_hold"], serde_json::json!(["mak-win11"]));
     let kept = json["kept"].as_str().expect("a folder");
     // Named as the command named the state: from where it was started.
@@ -307,7 +262,7 @@ fn a_restore_that_was_cut_short_stops_the_server() {
     school.store().close();
     assert_eq!(school.run(&["state", "backup", "out.kwb", "--passphrase-file", "pass"]).code, Some(0));
     // Between the old state, which is moved aside, and the new one.
-    File::create(school.state().unfinished_restore()).expect("marked");
+    fs::File::create(school.state().unfinished_restore()).expect("marked");
     fs::remove_file(school.state().database()).expect("gone");
     let refused = school.run(&["serve", "--loopback"]);
     assert!(refused.code == Some(1) && refused.err.contains("cut short"), "{refused:?}");

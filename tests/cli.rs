@@ -9,6 +9,8 @@ mod cloning;
 mod ledger;
 #[path = "cli/planning.rs"]
 mod planning;
+#[path = "lab/program.rs"]
+mod program;
 #[path = "cli/school.rs"]
 mod school;
 #[path = "cli/sentences.rs"]

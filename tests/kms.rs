@@ -93,10 +93,15 @@ impl NameServer {
     fn start(zone: Vec<(&str, u16, Does)>) -> Self {
         let zone: Arc<BTreeMap<_, _>> =
             Arc::new(zone.into_iter().map(|(name, kind, does)| ((name.to_owned(), kind), does)).collect());
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        // A name server has one port for both, and what is free with UDP may be taken with TCP.
+        let (udp, tcp) = (0..100)
+            .find_map(|_| {
+                let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+                let tcp = TcpListener::bind(udp.local_addr().unwrap()).ok()?;
+                Some((udp, tcp))
+            })
+            .expect("a port that is free with UDP and TCP");
         let address = udp.local_addr().unwrap();
-        // TCP's ports are others than UDP's, so the same one is free with all but certainty.
-        let tcp = TcpListener::bind(address).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let questions = Arc::new(Mutex::new(Vec::new()));
         let (until, known, heard) = (Arc::clone(&stop), Arc::clone(&zone), Arc::clone(&questions));

@@ -18,7 +18,7 @@ mod report;
 
 pub use desk::{ConfirmationAnswer, ConfirmationDesk, DeskError};
 pub use order::{ActivationOrder, KeyMissing, OrderedKey, OrderedStrategy};
-pub use report::{ActivationReport, HookError, Outcome, shared_machine_ids};
+pub use report::{ActivationReport, HookError, Outcome};
 
 /// Applies `order` to this PC.
 ///

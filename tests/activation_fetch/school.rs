@@ -1,8 +1,7 @@
 //! A school whose PCs have reported their installation IDs, with its runner in this process or its server in another.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -16,8 +15,9 @@ use klonwerk::room::{KeyName, MachineName};
 use klonwerk::serve::StateFolder;
 use klonwerk::store::{LedgerSums, Store, StoreKey};
 use rusqlite::Connection;
-use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::program::{self, Said};
 
 const PARTIAL: &str = "3V66T";
 
@@ -168,24 +168,10 @@ impl School {
     }
 }
 
-/// What a command said and how it ended.
-#[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) out: String,
-    pub(crate) err: String,
-    pub(crate) code: Option<i32>,
-}
-
-impl Said {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-}
-
-/// The same with the server as a process of its own.
+/// The same with the server as a process of its own, which logs all that it can.
 pub(crate) struct Served {
     folder: TempDir,
-    server: Option<Child>,
+    server: Option<program::Served>,
 }
 
 impl Served {
@@ -199,45 +185,18 @@ impl Served {
         school
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("klonwerk"));
-        command
-            .args(arguments)
-            .args(["--state", "state"])
-            .current_dir(self.folder.path())
-            .env_remove("LC_ALL")
-            .env_remove("LC_MESSAGES")
-            .env_remove("SUDO_USER")
-            .env("RUST_LOG", "trace")
-            .env("LANG", "C.UTF-8")
-            .env("TZ", "UTC")
-            .env("USER", "tester")
-            .stdin(Stdio::null());
-        command
-    }
-
     pub(crate) fn serve(&mut self) {
-        let log = File::options().create(true).append(true).open(self.path("serve.log")).expect("a log");
-        let mut child = self
-            .command(&["serve", "--loopback", "--json"])
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .expect("started");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("read");
-        assert!(line.starts_with('{'), "{line}\n{}", self.log());
-        self.server = Some(child);
+        self.server = Some(program::Served::start(self.folder.path(), Some("trace")).0);
     }
 
     pub(crate) fn kill_server(&mut self) {
-        let mut server = self.server.take().expect("a server");
-        server.kill().expect("killed");
-        server.wait().expect("ended");
+        self.server = None;
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = program::with_state(self.folder.path(), arguments);
+        command.env("RUST_LOG", "trace");
+        command
     }
 
     pub(crate) fn start(&self, arguments: &[&str]) -> Child {
@@ -245,25 +204,10 @@ impl Served {
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Said {
-        let output = self.command(arguments).output().expect("run");
-        Said {
-            out: String::from_utf8(output.stdout).expect("UTF-8"),
-            err: String::from_utf8(output.stderr).expect("UTF-8"),
-            code: output.status.code(),
-        }
+        Said::of(self.command(arguments).output().expect("run"))
     }
 
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.path("serve.log")).unwrap_or_default()
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        if let Some(server) = &mut self.server {
-            // Gone already if it failed.
-            let _ = server.kill();
-            let _ = server.wait();
-        }
+        fs::read_to_string(self.folder.path().join("serve.log")).unwrap_or_default()
     }
 }

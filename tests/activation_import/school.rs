@@ -1,9 +1,7 @@
 //! A school whose PCs have reported their installation IDs, and its server.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use klonwerk::activation::confirmation::{ConfirmationId, InstallationId, ProductRef, check_digit};
@@ -13,8 +11,10 @@ use klonwerk::serve::StateFolder;
 use klonwerk::store::{Store, StoreKey};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
-use serde_json::Value;
 use tempfile::TempDir;
+
+pub(crate) use crate::program::Said;
+use crate::program::{self, Served};
 
 const SITE: &str = "\
 name: Testschule
@@ -62,36 +62,22 @@ pub(crate) fn machine(name: &str) -> MachineName {
     name.parse().expect("a name")
 }
 
-/// What a command said and how it ended.
-#[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) out: String,
-    pub(crate) err: String,
-    pub(crate) code: Option<i32>,
-}
-
-impl Said {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-}
-
 pub(crate) struct School {
     folder: TempDir,
-    server: Option<Child>,
+    _server: Served,
 }
 
 impl School {
     /// R1-01 to R1-03 and R2-01 have reported installation IDs 1 to 4, R2-02 and R2-03 both number 5.
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut school = Self { folder, server: None };
-        fs::create_dir_all(school.path("profiles/rooms")).expect("made");
-        fs::write(school.path("profiles/site.yaml"), SITE).expect("written");
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir_all(path("profiles/rooms")).expect("made");
+        fs::write(path("profiles/site.yaml"), SITE).expect("written");
         for number in [1, 2] {
-            fs::write(school.path(&format!("profiles/rooms/r{number}.yaml")), room(number)).expect("written");
+            fs::write(path(&format!("profiles/rooms/r{number}.yaml")), room(number)).expect("written");
         }
-        let state = StateFolder(school.path("state"));
+        let state = StateFolder(path("state"));
         fs::create_dir_all(&state.0).expect("made");
         let key = StoreKey::open_or_create(&state.database_key()).expect("a key");
         let store = Store::open(&state.database(), key, Arc::new(SystemClock)).expect("a store");
@@ -100,52 +86,16 @@ impl School {
             store.pending(&machine(pc), &product(), &iid).expect("noted");
         }
         store.close();
-        school.server = Some(school.serve());
-        school
+        let (server, _) = Served::start(folder.path(), None);
+        Self { folder, _server: server }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("klonwerk"));
-        command
-            .args(arguments)
-            .args(["--state", "state"])
-            .current_dir(self.folder.path())
-            .env_remove("LC_ALL")
-            .env_remove("LC_MESSAGES")
-            .env_remove("RUST_LOG")
-            .env_remove("SUDO_USER")
-            .env("LANG", "C.UTF-8")
-            .env("TZ", "UTC")
-            .env("USER", "tester")
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn serve(&self) -> Child {
-        let log = self.path("serve.log");
-        let mut child = self
-            .command(&["serve", "--loopback", "--json"])
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log).expect("a log"))
-            .spawn()
-            .expect("started");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("read");
-        assert!(line.starts_with('{'), "{line}\n{}", fs::read_to_string(&log).expect("read"));
-        child
-    }
-
     pub(crate) fn klonwerk(&self, arguments: &[&str]) -> Said {
-        let output = self.command(arguments).output().expect("run");
-        Said {
-            out: String::from_utf8(output.stdout).expect("UTF-8"),
-            err: String::from_utf8(output.stderr).expect("UTF-8"),
-            code: output.status.code(),
-        }
+        Said::of(program::with_state(self.folder.path(), arguments).output().expect("run"))
     }
 
     /// Writes a file and imports it.
@@ -187,15 +137,5 @@ fn shown(value: ValueRef<'_>) -> String {
     match value {
         ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
         other => format!("{other:?}"),
-    }
-}
-
-impl Drop for School {
-    fn drop(&mut self) {
-        if let Some(server) = &mut self.server {
-            // Gone already if it failed.
-            let _ = server.kill();
-            let _ = server.wait();
-        }
     }
 }

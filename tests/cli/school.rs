@@ -1,9 +1,9 @@
 //! A small school in a folder of its own, and its server.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,9 @@ use klonwerk::image::FirmwareKind;
 use klonwerk::sim::master::{LEAST_USED, MasterOptions, SimWindows, build_master};
 use serde_json::Value;
 use tempfile::TempDir;
+
+pub(crate) use crate::program::Said;
+use crate::program::{self, Served};
 
 /// Patience for what must happen. Several times what a busy machine takes.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
@@ -52,28 +55,6 @@ pub(crate) struct School {
     pub(crate) folder: TempDir,
 }
 
-/// What a command said and how it ended.
-#[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) out: String,
-    pub(crate) err: String,
-    pub(crate) code: Option<i32>,
-}
-
-impl Said {
-    pub(crate) fn of(output: Output) -> Self {
-        Self {
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-            code: output.status.code(),
-        }
-    }
-
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-}
-
 impl School {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -89,27 +70,14 @@ impl School {
         self.folder.path().join(name)
     }
 
-    /// A command in this school's folder, in English and in the time zone UTC.
+    /// A command in this school's folder.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("klonwerk"));
-        command
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env_remove("LC_ALL")
-            .env_remove("LC_MESSAGES")
-            .env_remove("RUST_LOG")
-            .env_remove("SUDO_USER")
-            .env("LANG", "C.UTF-8")
-            .env("TZ", "UTC")
-            .env("USER", "tester")
-            .stdin(Stdio::null());
-        command
+        program::command(self.folder.path(), arguments)
     }
 
-    /// Runs a command to its end. `--state` is added.
+    /// Runs a command to its end, with the state in this school's folder.
     pub(crate) fn klonwerk(&self, arguments: &[&str]) -> Said {
-        let mut command = self.command(arguments);
-        Said::of(command.args(["--state", "state"]).output().unwrap())
+        Said::of(program::with_state(self.folder.path(), arguments).output().unwrap())
     }
 
     /// Makes a master disk and captures it as `win11@1`.
@@ -129,26 +97,14 @@ impl School {
 
     /// Starts the server and waits until it is ready.
     pub(crate) fn serve(&self) -> Serving {
-        let log = self.path("serve.log");
-        let mut child = self
-            .command(&["serve", "--loopback", "--json", "--state", "state"])
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let addresses = serde_json::from_str(&line).unwrap_or_else(|error| {
-            let log = fs::read_to_string(&log).unwrap();
-            panic!("the server did not start: {error}: {line}\n{log}")
-        });
-        Serving { child, addresses, log }
+        let (served, addresses) = Served::start(self.folder.path(), None);
+        Serving { served, addresses, log: self.path("serve.log") }
     }
 }
 
 /// A running server, killed when dropped.
 pub(crate) struct Serving {
-    child: Child,
+    served: Served,
     pub(crate) addresses: Value,
     log: PathBuf,
 }
@@ -160,18 +116,10 @@ impl Serving {
 
     /// SIGTERM, and the exit code; the log.
     pub(crate) fn stop(mut self) -> (Option<i32>, String) {
-        let pid = rustix::process::Pid::from_child(&self.child);
+        let pid = rustix::process::Pid::from_child(&self.served.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        let code = wait(&mut self.child);
+        let code = wait(&mut self.served.child);
         (code, fs::read_to_string(&self.log).unwrap())
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        // Gone already after a stop.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -33,7 +33,7 @@ fn a_server_starts_is_alone_and_ends_in_peace() {
     let school = School::new();
     let serving = school.serve();
     for door in ["boot", "agents", "tftp"] {
-        assert!(serving.address(door).starts_with("127.0.0.1:"), "{:?}", serving.addresses);
+        assert!(serving.address(door).starts_with("127.0.0.1:"), "{:?}", serving.address(door));
     }
     assert_eq!(health(&school, serving.address("agent_url"), serving.address("pin")), "ok\n");
     assert_eq!(serving.address("admin"), "state/admin.sock");

@@ -1,14 +1,12 @@
 //! What the hook tells the server afterwards.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::activation::codes::{Code, explain};
 use crate::activation::hook::desk::DeskError;
 use crate::activation::licensing::{Channel, LicenseStatus, LicensingCall, LicensingError};
 use crate::activation::strategy::Strategy;
-use crate::room::{Language, MachineName};
+use crate::room::Language;
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,7 +125,8 @@ pub struct ActivationReport {
     pub partial_key: Option<String>,
     /// How its key is activated.
     pub channel: Option<Channel>,
-    /// The client machine ID, which KMS hosts count. Two PCs with the same one are an alarm: [`shared_machine_ids`].
+    /// The client machine ID, which KMS hosts count. Two PCs with the same one are an alarm:
+    /// [`crate::activation::kms`].
     pub cmid: Option<String>,
     /// `RemainingWindowsReArmCount`.
     pub rearms_left: Option<u32>,
@@ -153,23 +152,6 @@ impl ActivationReport {
             calls: Vec::new(),
         }
     }
-}
-
-/// The client machine IDs that more than one PC has, with their PCs: the sign of an image that was not generalized, or
-/// with SkipRearm. A KMS host counts such PCs as one.
-pub fn shared_machine_ids<'a>(
-    reports: impl IntoIterator<Item = (&'a MachineName, &'a ActivationReport)>,
-) -> Vec<(String, Vec<MachineName>)> {
-    let mut by_id: BTreeMap<String, Vec<MachineName>> = BTreeMap::new();
-    for (machine, report) in reports {
-        if let Some(cmid) = &report.cmid {
-            let machines = by_id.entry(cmid.to_ascii_lowercase()).or_default();
-            if !machines.contains(machine) {
-                machines.push(machine.clone());
-            }
-        }
-    }
-    by_id.into_iter().filter(|(_, machines)| machines.len() > 1).collect()
 }
 
 /// Why an order was not carried out. Holds no secret.
